@@ -1,0 +1,110 @@
+//! The configuration: layers of settings, merged, checked as a whole, and from then on beyond
+//! doubt. Every fault of every layer and section is found in one run.
+
+mod auth;
+mod cors;
+mod database;
+mod fault;
+mod limits;
+mod log;
+mod mail;
+mod ops;
+mod redis;
+mod report;
+mod rules;
+mod section;
+mod server;
+mod source;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub use self::log::Log;
+pub use self::redis::Redis;
+pub use auth::Auth;
+pub use cors::Cors;
+pub use database::Database;
+pub use fault::{ConfigError, Fault};
+pub use limits::Limits;
+pub use mail::Mail;
+pub use ops::Ops;
+pub use report::Setting;
+pub use server::Server;
+pub use source::Inputs;
+pub use types::{Environment, ForwardedHeader, LogFormat, MasterKey, Origin, Rate, Secret};
+
+use self::log::LogDraft;
+use self::redis::RedisDraft;
+use auth::AuthDraft;
+use cors::CorsDraft;
+use database::DatabaseDraft;
+use fault::Faults;
+use limits::LimitsDraft;
+use mail::MailDraft;
+use ops::OpsDraft;
+use section::Key;
+use server::ServerDraft;
+use source::Values;
+
+/// Makes `Config`, its draft and the list of all keys from one list of sections.
+macro_rules! sections {
+    ($($field:ident: $section:ident, $draft:ident;)+) => {
+        /// The settings of the process. Only `load` makes one, so it is proof that they are valid.
+        #[derive(Debug, Clone)]
+        pub struct Config {
+            pub environment: Environment,
+            $(pub $field: $section,)+
+            _checked: Checked,
+        }
+
+        /// The sections while they are checked.
+        struct Draft { $($field: $draft,)+ }
+
+        impl Draft {
+            fn read(values: &Values, faults: &mut Faults) -> Self {
+                Self { $($field: $draft::read(values, faults),)+ }
+            }
+
+            fn finish(self, environment: Environment) -> Option<Config> {
+                $(let $field = self.$field.finish()?;)+
+                Some(Config { environment, $($field,)+ _checked: Checked })
+            }
+        }
+
+        /// Every key there is, in the order of the sections.
+        fn keys() -> impl Iterator<Item = &'static Key> {
+            [$($draft::KEYS,)+].into_iter().flatten()
+        }
+    };
+}
+
+sections! {
+    server: Server, ServerDraft;
+    ops: Ops, OpsDraft;
+    database: Database, DatabaseDraft;
+    redis: Redis, RedisDraft;
+    auth: Auth, AuthDraft;
+    mail: Mail, MailDraft;
+    limits: Limits, LimitsDraft;
+    cors: Cors, CorsDraft;
+    log: Log, LogDraft;
+}
+
+/// Keeps other modules from writing a `Config` down by hand.
+#[derive(Debug, Clone)]
+struct Checked;
+
+impl Config {
+    /// Reads all layers and checks every rule. The error holds all faults, and no value.
+    pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
+        let mut faults = Faults::default();
+        let (environment, values) = source::layers(inputs, &mut faults);
+        let draft = Draft::read(&values, &mut faults);
+        rules::check(&draft, environment, &mut faults);
+        let faults = faults.into_vec();
+        match draft.finish(environment) {
+            Some(config) if faults.is_empty() => Ok(config),
+            _ => Err(ConfigError { faults }),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Rules over values that are each well typed: the tools for them, those that span sections, and
+//! those of production. A rule is silent about a field that has a fault already.
+
+use super::Draft;
+use super::fault::Faults;
+use super::section::Read;
+use super::source::Values;
+use super::types::{Environment, MasterKey, Origin, Value};
+use std::net::SocketAddr;
+use url::Url;
+
+impl Faults {
+    pub(super) fn must<T>(&mut self, read: &Read<T>, ok: impl FnOnce(&T) -> bool, problem: &str) {
+        if read.value.as_ref().is_some_and(|value| !ok(value)) {
+            self.key(read.key, &read.source, problem);
+        }
+    }
+
+    pub(super) fn positive<T: Default + PartialOrd>(&mut self, read: &Read<T>) {
+        self.must(read, |value| *value > T::default(), "must be more than zero");
+    }
+
+    pub(super) fn less<T: PartialOrd>(&mut self, low: &Read<T>, high: &Read<T>) {
+        self.ordered(low, high, "less than", |low, high| low < high);
+    }
+
+    pub(super) fn at_most<T: PartialOrd>(&mut self, low: &Read<T>, high: &Read<T>) {
+        self.ordered(low, high, "at most", |low, high| low <= high);
+    }
+
+    /// Names both keys and both origins, since either may be the one to change.
+    fn ordered<T>(&mut self, low: &Read<T>, high: &Read<T>, how: &str, ok: fn(&T, &T) -> bool) {
+        let Some(bound) = &high.value else { return };
+        let problem = format!("must be {how} {} ({})", high.key, high.source);
+        self.must(low, |value| ok(value, bound), &problem);
+    }
+}
+
+pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults) {
+    draft.server.rules(faults);
+    draft.database.rules(faults);
+    draft.redis.rules(faults);
+    draft.auth.rules(faults);
+    draft.mail.rules(faults);
+    draft.cors.rules(faults);
+    draft.log.rules(faults);
+    across(draft, faults);
+    if environment == Environment::Production {
+        production(draft, faults);
+    }
+}
+
+/// Each time limit lies within the one around it, so that the innermost is the one that strikes
+/// and the fault is told where it arose.
+fn across(draft: &Draft, faults: &mut Faults) {
+    faults.less(&draft.database.statement_timeout, &draft.server.request_timeout);
+    let no_mail = matches!(draft.mail.smtp_url.value, Some(None));
+    let problem = "needs outgoing mail: set SMTP_URL, or set this to false";
+    faults.must(&draft.auth.require_verified_email, |required| !(*required && no_mail), problem);
+    ops_has_its_own_port(draft, faults);
+}
+
+fn ops_has_its_own_port(draft: &Draft, faults: &mut Faults) {
+    let (Some(host), Some(port)) = (draft.server.host.value, draft.server.port.value) else {
+        return;
+    };
+    let clash = |ops: SocketAddr| {
+        let same_host = ops.ip() == host || ops.ip().is_unspecified() || host.is_unspecified();
+        port != 0 && ops.port() == port && same_host
+    };
+    let problem = "is the address of the API itself; leave it empty to share the port";
+    faults.must(&draft.ops.listen, |listen| !listen.is_some_and(clash), problem);
+}
+
+fn production(draft: &Draft, faults: &mut Faults) {
+    let secret = |key: &MasterKey| !is_development_key(key);
+    faults.must(&draft.auth.master_key, secret, "must not be the key of development");
+    faults.must(&draft.auth.cookie_secure, |secure| *secure, "must be true in production");
+    let https = |url: &Option<Url>| url.as_ref().is_none_or(|url| url.scheme() == "https");
+    faults.must(&draft.server.public_url, https, "must be an https URL in production");
+    let https = |all: &Vec<Origin>| all.iter().all(|origin| origin.as_str().starts_with("https:"));
+    faults.must(&draft.cors.allowed_origins, https, "must be https origins in production");
+    faults.must(&draft.server.port, |port| *port != 0, "must not be 0 in production");
+}
+
+/// Compares bytes, not text: base64 has more than one spelling of a key.
+fn is_development_key(key: &MasterKey) -> bool {
+    let development = Values::embedded("development.toml");
+    let shipped = development.find("auth.master_key").and_then(|raw| MasterKey::parse(raw).ok());
+    shipped.is_some_and(|shipped| shipped.bytes() == key.bytes())
+}

@@ -1,0 +1,62 @@
+//! `server`: the listener, its limits and its deadlines.
+
+use super::fault::Faults;
+use super::section::section;
+use super::types::ForwardedHeader;
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::time::Duration;
+use url::Url;
+
+section! {
+    /// Where the API listens, how much it takes on at once, and how long it waits.
+    pub struct Server ("server", drafted as ServerDraft) {
+        /// Address the API listens on.
+        pub host: IpAddr,
+        /// Port the API listens on; 0 takes any free one.
+        pub port: u16,
+        /// Where clients reach the API: the base of links and its own `Origin`.
+        pub public_url: Option<Url>,
+        /// Client connections open at once; beyond, new ones wait to be accepted.
+        pub max_connections: usize,
+        /// Requests worked on at once; beyond, they are answered 503.
+        pub max_in_flight: usize,
+        /// Deadline of a request, after which it is answered 504.
+        pub request_timeout: Duration,
+        /// How long an unsafe request may run in all: it goes on after its deadline, so that its
+        /// outcome is not left to chance, but not for ever.
+        pub hard_timeout: Duration,
+        /// After SIGTERM, how long new requests are still served, until load balancers have
+        /// noticed.
+        pub drain_delay: Duration,
+        /// After the drain delay, how long work in flight may take to finish.
+        pub shutdown_timeout: Duration,
+        /// Largest JSON body, in bytes.
+        pub json_limit_bytes: usize,
+        /// Header in which a trusted proxy names the client: `none`, `x-forwarded-for` or
+        /// `forwarded`.
+        pub forwarded_header: ForwardedHeader,
+        /// Addresses and networks whose forwarded header is believed.
+        pub trusted_proxies: Vec<IpNet>,
+        /// Smallest response that is compressed, in bytes.
+        pub compression_min_bytes: u16,
+    }
+}
+
+impl ServerDraft {
+    pub(super) fn rules(&self, faults: &mut Faults) {
+        faults.positive(&self.max_connections);
+        faults.positive(&self.max_in_flight);
+        faults.positive(&self.json_limit_bytes);
+        faults.less(&self.request_timeout, &self.hard_timeout);
+        faults.at_most(&self.hard_timeout, &self.shutdown_timeout);
+        self.forwarded_header_needs_proxies(faults);
+    }
+
+    /// Without a list of proxies, any client could name the address it likes to be counted under.
+    fn forwarded_header_needs_proxies(&self, faults: &mut Faults) {
+        let none = self.trusted_proxies.value.as_ref().is_some_and(Vec::is_empty);
+        let fits = |header: &ForwardedHeader| *header == ForwardedHeader::None || !none;
+        faults.must(&self.forwarded_header, fits, "needs server.trusted_proxies");
+    }
+}

@@ -1,0 +1,6 @@
+mod fixture;
+mod layers;
+mod report;
+mod rules;
+mod secrecy;
+mod unknown;
