@@ -1,0 +1,281 @@
+//! The composition root: configuration in, a running service out. The only file that knows
+//! everything.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::sync::Notify;
+
+use crate::{
+    config::Config,
+    db::Db,
+    domain::feed::{Change, ChangeKind},
+    error::{Error, Result},
+    lifecycle::Lifecycle,
+    middleware::{self, Stack, route_info::Access},
+    redis::Redis,
+    repos, routes,
+    services::{
+        All, CookiePolicy, Services,
+        audit::AuditTrail,
+        auth::{
+            self, Auth,
+            announce::{Announcer, FEED_TOPIC},
+            keys::Keyring,
+            revocations::Revocations,
+            tokens::Tokens,
+        },
+        health::Health,
+        migrations, reaper,
+        users::Users,
+    },
+    shared::{
+        bus::Bus,
+        clock::Clock,
+        cursor::CursorKey,
+        feed::{Batch, Feed},
+        password_hasher::{Cost, PasswordHasher},
+        rate_limit::Limiter,
+    },
+    telemetry::metrics as names,
+};
+
+/// How long start-up work waits before it tries again.
+const RETRY_START: Duration = Duration::from_secs(1);
+/// Signing keys are read again now and then, in case a hint was lost.
+const RELOAD_KEYS: Duration = Duration::from_secs(30);
+const MEASURE_POOL: Duration = Duration::from_secs(5);
+
+/// Everything wired, nothing started.
+pub struct App {
+    pub config: Arc<Config>,
+    pub services: Services,
+    pub lifecycle: Lifecycle,
+    pub db: Db,
+    pub clock: Clock,
+    pub keyring: Keyring,
+    limiter: Limiter,
+    announcer: Announcer,
+    keys_changed: Arc<Notify>,
+}
+
+impl App {
+    pub fn new(config: Config) -> Result<Self> {
+        let config = Arc::new(config);
+        let clock = Clock::default();
+        let db = Db::new(&config.database)?;
+        let redis = redis(&config)?;
+        let instance = clock.new_id().to_string();
+        let announcer = Announcer {
+            revocations: Revocations::new(config.auth.access_ttl + 2 * config.auth.leeway),
+            feed: Feed::default(),
+            bus: Bus::new(redis.clone(), instance),
+        };
+        let audit = AuditTrail::new(db.clone(), clock.clone());
+        let keyring = Keyring::new(db.clone(), audit.clone(), &config.auth);
+        let auth = auth(&config, &db, &clock, &audit, &announcer, &keyring)?;
+        let services = Services::new(All {
+            auth,
+            users: Users::new(db.clone(), audit.clone(), announcer.clone()),
+            audit,
+            health: Health::new(db.clone(), redis.clone()),
+            cursors: CursorKey::derive(config.auth.master_key.bytes()),
+            cookies: CookiePolicy {
+                secure: config.auth.cookie_secure,
+                device_ttl: config.auth.device_ttl,
+            },
+            jwks_max_age: config.auth.jwks_max_age,
+            clock: clock.clone(),
+        });
+        Ok(Self {
+            limiter: Limiter::new(redis),
+            lifecycle: Lifecycle::default(),
+            keys_changed: Arc::default(),
+            config,
+            services,
+            db,
+            clock,
+            keyring,
+            announcer,
+        })
+    }
+
+    /// The API inside the whole stack, and what operators ask unless that has a port of its own.
+    pub fn router(&self) -> Router {
+        let private = self.config.ops.listen.is_some();
+        self.wrap(|route| !(private && route.access == Access::Operations))
+    }
+
+    /// What operators ask, for a port of its own.
+    pub fn operations_router(&self) -> Router {
+        self.wrap(|route| route.access == Access::Operations)
+    }
+
+    fn wrap(&self, include: impl Fn(&routes::Route) -> bool) -> Router {
+        let (router, index) = routes::build(include);
+        let stack = Stack {
+            config: self.config.clone(),
+            services: self.services.clone(),
+            limiter: self.limiter.clone(),
+            lifecycle: self.lifecycle.clone(),
+            routes: Arc::new(index),
+        };
+        middleware::apply(router, &stack).with_state(self.services.clone())
+    }
+
+    /// Starts the loops behind the requests, and the start-up work.
+    pub fn start(&self) {
+        let life = &self.lifecycle;
+        let stop = || life.stopped().clone();
+        life.spawn_background(self.services.health.clone().probe(stop()));
+        life.spawn_background(reaper::run(self.db.clone(), stop()));
+        let (bus, bus_stop) = (self.announcer.bus.clone(), stop());
+        life.spawn_background(async move { bus.run(bus_stop).await });
+        let (limiter, limiter_stop) = (self.limiter.clone(), stop());
+        life.spawn_background(async move { limiter.run(limiter_stop).await });
+        self.spawn_until_stopped(share_limits(self.limiter.clone(), self.announcer.bus.clone()));
+        self.spawn_until_stopped(measure_pool(self.db.clone(), self.announcer.feed.clone()));
+        self.spawn_until_stopped(self.start_up());
+    }
+
+    fn spawn_until_stopped(&self, run: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.lifecycle.stopped().clone();
+        self.lifecycle.spawn_background(async move {
+            stop.run_until_cancelled(run).await;
+        });
+    }
+
+    /// Until it has succeeded the process is alive and not ready.
+    fn start_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (config, db, keyring) = (self.config.clone(), self.db.clone(), self.keyring.clone());
+        let (health, life) = (self.services.health.clone(), self.lifecycle.clone());
+        let (announcer, keys_changed) = (self.announcer.clone(), self.keys_changed.clone());
+        async move {
+            while let Err(error) = prepare(&config, &db, &keyring).await {
+                tracing::warn!(error = error.chain(), "start-up work is tried again");
+                tokio::time::sleep(RETRY_START).await;
+            }
+            let feed = announcer.feed.clone();
+            let stop = life.stopped().clone();
+            life.spawn_background(follow_feed(db, announcer, keys_changed.clone(), stop));
+            let reload = reload_keys(keyring, keys_changed);
+            let stop = life.stopped().clone();
+            life.spawn_background(async move {
+                stop.run_until_cancelled(reload).await;
+            });
+            while !feed.is_current() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            health.set_started();
+            tracing::info!("start-up work is done");
+        }
+    }
+}
+
+fn redis(config: &Config) -> Result<Option<Redis>> {
+    let Some(url) = &config.redis.url else { return Ok(None) };
+    let redis = Redis::new(url.expose(), &config.redis.prefix, config.redis.command_timeout);
+    redis.map(Some).map_err(Error::internal)
+}
+
+fn auth(
+    config: &Config,
+    db: &Db,
+    clock: &Clock,
+    audit: &AuditTrail,
+    announcer: &Announcer,
+    keyring: &Keyring,
+) -> Result<Auth> {
+    let settings = &config.auth;
+    let cost = Cost { memory_kib: settings.hash_memory_kib, iterations: settings.hash_iterations };
+    let parts = auth::Parts {
+        db: db.clone(),
+        clock: clock.clone(),
+        hasher: PasswordHasher::start(settings.hash_workers(), settings.hash_queue, cost)?,
+        audit: audit.clone(),
+        announcer: announcer.clone(),
+        tokens: Tokens::new(
+            clock.clone(),
+            keyring.clone(),
+            announcer.revocations.clone(),
+            announcer.feed.clone(),
+            settings,
+        ),
+    };
+    Ok(Auth::new(parts, settings.master_key.bytes(), settings.into()))
+}
+
+/// What must be true before the first request: the schema and the signing keys.
+async fn prepare(config: &Config, db: &Db, keyring: &Keyring) -> Result<()> {
+    if config.database.migrate_on_start {
+        migrations::up(&config.database).await?;
+    }
+    let pending = migrations::status(db).await?.pending();
+    if !pending.is_empty() {
+        return Err(Error::unavailable(format!("migrations are missing: {pending:?}")));
+    }
+    keyring.ensure().await?;
+    keyring.reload().await
+}
+
+async fn follow_feed(
+    db: Db,
+    announcer: Announcer,
+    keys_changed: Arc<Notify>,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let Announcer { revocations, feed, bus } = announcer;
+    let look = |after| look_at_feed(db.clone(), after);
+    let apply = move |changes: &[Change]| {
+        revocations.apply(changes);
+        if changes.iter().any(|change| change.kind == ChangeKind::Keys.as_str()) {
+            keys_changed.notify_one();
+        }
+    };
+    feed.follow(bus.subscribe(FEED_TOPIC), look, apply, stop).await;
+}
+
+async fn look_at_feed(db: Db, after: i64) -> Result<Batch> {
+    db.read("feed.look", async |conn| {
+        let (newest, now) = repos::feed::newest(conn).await?;
+        let rows = match newest > after {
+            true => repos::feed::after(conn, after).await?,
+            false => Vec::new(),
+        };
+        Ok(Batch { rows, newest, now })
+    })
+    .await
+}
+
+async fn reload_keys(keyring: Keyring, changed: Arc<Notify>) {
+    loop {
+        let _ = tokio::time::timeout(RELOAD_KEYS, changed.notified()).await;
+        if let Err(error) = keyring.reload().await {
+            tracing::warn!(error = error.chain(), "signing keys cannot be read");
+        }
+    }
+}
+
+/// Tells the limiter among how many instances the limits are shared.
+async fn share_limits(limiter: Limiter, bus: Bus) {
+    let mut instances = bus.instances();
+    loop {
+        limiter.set_instances(*instances.borrow_and_update());
+        if instances.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn measure_pool(db: Db, feed: Feed) {
+    loop {
+        let (size, idle) = db.pool_size();
+        let used = f64::from(size) - idle as f64;
+        metrics::gauge!(names::DB_POOL_SIZE, "state" => "idle").set(idle as f64);
+        metrics::gauge!(names::DB_POOL_SIZE, "state" => "used").set(used);
+        if let Some(age) = feed.age() {
+            metrics::gauge!(names::FEED_LAG).set(age.as_secs_f64());
+        }
+        tokio::time::sleep(MEASURE_POOL).await;
+    }
+}

@@ -1,0 +1,390 @@
+//! The door to Postgres: reads, transactions, and what their failures mean.
+//!
+//! A connection that is dropped in the middle of its work (the client left, a deadline passed)
+//! is closed hard and never goes back to the pool: sqlx cannot cancel a statement, and a
+//! half-finished conversation must not meet the next borrower. The server notices through
+//! `client_connection_check_interval`, stops the statement and rolls back.
+
+use std::{
+    future::Future,
+    ops::DerefMut,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions, Executor, PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    config,
+    error::{Code, Error, Result},
+    telemetry::metrics as names,
+};
+
+/// How often a transaction that lost against another is tried again.
+const CONFLICT_RETRIES: u32 = 3;
+/// Connections idle for longer are asked whether they still live before they are lent.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
+
+#[derive(Clone)]
+pub struct Db {
+    pool: PgPool,
+    options: PgConnectOptions,
+    limits: Limits,
+    suspicion: Suspicion,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    /// For the first answer of a connection: nothing has happened yet, so failing is clear.
+    begin: Duration,
+    /// For a read in all; the server's own statement timeout fires first unless it hangs.
+    read: Duration,
+    /// For a transaction in all, several statements.
+    transaction: Duration,
+}
+
+impl Db {
+    /// Connects lazily: a database that is down at boot is met when it is first asked.
+    pub fn new(config: &config::Database) -> Result<Self> {
+        let options = connect_options(config, config.url.expose())?;
+        let suspicion = Suspicion::default();
+        let checker = suspicion.clone();
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(config.acquire_timeout)
+            .test_before_acquire(false)
+            .before_acquire(move |conn, meta| {
+                let doubtful = meta.idle_for > PING_AFTER_IDLE || checker.covers(meta.age);
+                Box::pin(async move { Ok(!doubtful || answers(conn).await) })
+            })
+            .connect_lazy_with(options.clone());
+        let limits = Limits {
+            begin: config.lock_timeout,
+            read: config.statement_timeout + Duration::from_secs(1),
+            transaction: config.statement_timeout * 3,
+        };
+        Ok(Self { pool, options, limits, suspicion })
+    }
+
+    /// Work on one connection outside a transaction: single statements that change nothing.
+    pub async fn read<T>(
+        &self,
+        name: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
+    ) -> Result<T> {
+        let watch = Watch::start(name);
+        let result = async {
+            let mut lease = self.lease().await?;
+            let result = self.within(self.limits.read, work(&mut lease)).await;
+            lease.give_back_unless_hung(&result);
+            result
+        }
+        .await;
+        watch.stop(self.noting_outages(result))
+    }
+
+    /// A named transaction: commits what `work` did when it answers `Ok`, else nothing remains.
+    /// No network call belongs inside.
+    pub async fn tx<T>(
+        &self,
+        name: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
+    ) -> Result<T> {
+        let watch = Watch::start(name);
+        let result = async {
+            let mut lease = self.begin().await?;
+            let result = self.within(self.limits.transaction, work(&mut lease)).await;
+            self.finish(lease, result).await
+        }
+        .await;
+        watch.stop(self.noting_outages(result))
+    }
+
+    /// Begins on a connection that answers. A dead one from before a restart of the server is
+    /// replaced in silence: nothing has happened on it.
+    async fn begin(&self) -> Result<Lease> {
+        let mut spare = self.pool.options().get_max_connections();
+        loop {
+            let mut lease = self.lease().await?;
+            match self.within(self.limits.begin, execute(&mut lease, "BEGIN")).await {
+                Ok(()) => return Ok(lease),
+                Err(error) if spare > 0 && is_lost_connection(&error) && !is_hung(&error) => {
+                    self.suspicion.raise();
+                    spare -= 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn finish<T>(&self, mut lease: Lease, result: Result<T>) -> Result<T> {
+        let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.within(self.limits.read, execute(&mut lease, end)).await;
+        match (result, ended) {
+            (Ok(value), Ok(())) => {
+                lease.give_back();
+                Ok(value)
+            }
+            // Whether it was committed is not known: the connection is closed with the lease.
+            (Ok(_), Err(error)) => Err(error),
+            (Err(error), Ok(())) => {
+                lease.give_back();
+                Err(error)
+            }
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that lends connections")]
+    async fn lease(&self) -> Result<Lease> {
+        let started = Instant::now();
+        let conn = self.pool.acquire().await;
+        metrics::histogram!(names::DB_POOL_WAIT).record(started.elapsed().as_secs_f64());
+        Ok(Lease(Some(conn?)))
+    }
+
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(limit, work).await.unwrap_or_else(|_| Err(Error::unavailable(Hung)))
+    }
+
+    /// After a lost connection every older one is asked before it is lent again.
+    fn noting_outages<T>(&self, result: Result<T>) -> Result<T> {
+        if result.as_ref().is_err_and(is_lost_connection) {
+            self.suspicion.raise();
+        }
+        result
+    }
+
+    /// A connection of its own, outside the pool: for probes, migrations and locks.
+    pub async fn connect(&self) -> Result<PgConnection> {
+        let connecting = async { Ok(self.options.connect().await?) };
+        self.within(self.limits.begin, connecting).await
+    }
+
+    /// All pooled connections are doubtful from now on.
+    pub fn suspect(&self) {
+        self.suspicion.raise();
+    }
+
+    /// Connections open, and of those idle.
+    pub fn pool_size(&self) -> (u32, usize) {
+        (self.pool.size(), self.pool.num_idle())
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Retries a whole transaction that lost against another (serialization failure or deadlock).
+pub async fn retry_conflicts<T, F: Future<Output = Result<T>>>(
+    attempt: impl Fn() -> F,
+) -> Result<T> {
+    for _ in 0..CONFLICT_RETRIES {
+        match attempt().await {
+            Err(error) if is_conflict(&error) => {
+                metrics::counter!(names::DB_CONFLICTS).increment(1)
+            }
+            result => return result,
+        }
+    }
+    attempt().await
+}
+
+pub fn connect_options(config: &config::Database, url: &str) -> Result<PgConnectOptions> {
+    let millis = |time: Duration| time.as_millis().to_string();
+    // A message about the URL would repeat the password.
+    let options: PgConnectOptions =
+        url.parse().map_err(|_| Error::internal("the database URL cannot be read"))?;
+    Ok(options.application_name("mainstay").options([
+        ("statement_timeout", millis(config.statement_timeout)),
+        ("lock_timeout", millis(config.lock_timeout)),
+        ("idle_in_transaction_session_timeout", millis(config.idle_in_transaction_timeout)),
+        ("client_connection_check_interval", "500".to_owned()),
+        ("timezone", "UTC".to_owned()),
+    ]))
+}
+
+/// A borrowed connection. Dropped without being given back, it is closed.
+struct Lease(Option<PoolConnection<Postgres>>);
+
+impl Lease {
+    fn give_back(mut self) {
+        self.0 = None;
+    }
+
+    fn give_back_unless_hung<T>(self, result: &Result<T>) {
+        if !result.as_ref().is_err_and(is_hung) {
+            self.give_back();
+        }
+    }
+}
+
+impl std::ops::Deref for Lease {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        self.0.as_ref().expect("a lease holds its connection until it is given back")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.0.as_mut().expect("a lease holds its connection until it is given back")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.take() {
+            metrics::counter!(names::DB_CONNECTIONS_CUT).increment(1);
+            drop(conn.detach());
+        }
+    }
+}
+
+/// Until when connections are doubted: those opened before the last loss.
+#[derive(Clone)]
+struct Suspicion {
+    started: Instant,
+    raised_ms: Arc<AtomicU64>,
+}
+
+impl Default for Suspicion {
+    fn default() -> Self {
+        Self { started: Instant::now(), raised_ms: Arc::default() }
+    }
+}
+
+impl Suspicion {
+    fn raise(&self) {
+        self.raised_ms.store(millis_since(self.started), Ordering::Relaxed);
+    }
+
+    fn covers(&self, age: Duration) -> bool {
+        let raised = self.raised_ms.load(Ordering::Relaxed);
+        let opened = millis_since(self.started).saturating_sub(age.as_millis() as u64);
+        raised > 0 && opened <= raised
+    }
+}
+
+fn millis_since(start: Instant) -> u64 {
+    start.elapsed().as_millis() as u64
+}
+
+async fn answers(conn: &mut PgConnection) -> bool {
+    let ping = timeout(Duration::from_millis(500), sqlx::Connection::ping(conn));
+    matches!(ping.await, Ok(Ok(())))
+}
+
+async fn execute(conn: &mut PgConnection, command: &'static str) -> Result<()> {
+    conn.execute(command).await?;
+    Ok(())
+}
+
+/// Times a transaction or read by its name.
+struct Watch {
+    name: &'static str,
+    started: Instant,
+}
+
+impl Watch {
+    fn start(name: &'static str) -> Self {
+        Self { name, started: Instant::now() }
+    }
+
+    fn stop<T>(self, result: Result<T>) -> Result<T> {
+        metrics::histogram!(names::DB_DURATION, "name" => self.name)
+            .record(self.started.elapsed().as_secs_f64());
+        result
+    }
+}
+
+#[derive(Debug)]
+struct Hung;
+
+impl std::fmt::Display for Hung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Postgres did not answer in time")
+    }
+}
+
+impl std::error::Error for Hung {}
+
+fn source<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+fn is_hung(error: &Error) -> bool {
+    source::<Hung>(error).is_some()
+}
+
+fn is_conflict(error: &Error) -> bool {
+    source::<sqlx::Error>(error)
+        .and_then(|error| error.as_database_error()?.code())
+        .is_some_and(|state| matches!(&*state, "40001" | "40P01"))
+}
+
+/// Whether the connection is gone, rather than the statement refused.
+fn is_lost_connection(error: &Error) -> bool {
+    match source::<sqlx::Error>(error) {
+        Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => true,
+        Some(sqlx::Error::Database(error)) => {
+            error.code().is_some_and(|state| state.starts_with("57P"))
+        }
+        _ => is_hung(error),
+    }
+}
+
+/// What a failure of the driver means to a caller.
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        match &error {
+            E::Io(_)
+            | E::Tls(_)
+            | E::Protocol(_)
+            | E::PoolTimedOut
+            | E::PoolClosed
+            | E::WorkerCrashed => Error::unavailable(error),
+            E::Database(refusal) if refusal.code().is_some_and(|state| is_passing(&state)) => {
+                Error::unavailable(error)
+            }
+            E::Database(refusal) if is_conflict_state(refusal.code().as_deref()) => {
+                Error::of(Code::Conflict).because(error)
+            }
+            _ => Error::internal(error),
+        }
+    }
+}
+
+fn is_conflict_state(state: Option<&str>) -> bool {
+    matches!(state, Some("40001" | "40P01"))
+}
+
+/// SQLSTATEs that say "not now": timeouts, locks, no room, shutting down, no connection.
+fn is_passing(state: &str) -> bool {
+    let class = state.get(..2).unwrap_or_default();
+    matches!(class, "08" | "53" | "57") || matches!(state, "55P03" | "25P03" | "25006")
+}
+
+/// Maps a named constraint to its meaning; every other failure stays what it is.
+pub trait OnConstraint<T> {
+    fn on_constraint(self, name: &str, meaning: impl FnOnce() -> Error) -> Result<T>;
+}
+
+impl<T> OnConstraint<T> for Result<T, sqlx::Error> {
+    fn on_constraint(self, name: &str, meaning: impl FnOnce() -> Error) -> Result<T> {
+        self.map_err(|error| {
+            let hit = error.as_database_error().and_then(|e| e.constraint()) == Some(name);
+            if hit { meaning() } else { error.into() }
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! Types, invariants and state machines, one file per domain. No I/O, no HTTP, no SQL:
+//! a value that exists here has been checked, so nobody behind it checks again.
+
+pub mod audit;
+pub mod auth;
+pub mod email;
+pub mod feed;
+pub mod ids;
+pub mod page;
+pub mod password;
+pub mod throttle;
+pub mod users;

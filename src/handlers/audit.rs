@@ -1,0 +1,89 @@
+//! The audit trail, for administrators.
+
+use axum::{extract::State, response::Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+use validator::Validate;
+
+use super::{
+    extract::{Admin, Target},
+    page::{Count, List, Scope},
+    query::Query,
+    time::Timestamp,
+};
+use crate::{
+    domain::{
+        audit::{AuditEvent, AuditFilter},
+        ids::{AuditEventId, UserId},
+    },
+    error::Result,
+    services::Services,
+};
+
+#[derive(Serialize, ToSchema)]
+pub struct AuditEventBody {
+    id: AuditEventId,
+    at: Timestamp,
+    /// Who did it; null for what happened without a signed-in user.
+    actor_id: Option<UserId>,
+    #[schema(example = "auth.login_succeeded")]
+    action: String,
+    #[schema(example = "user")]
+    target_type: String,
+    target_id: Option<Uuid>,
+    address: Option<String>,
+    user_agent: Option<String>,
+    request_id: String,
+    details: serde_json::Value,
+}
+
+impl From<AuditEvent> for AuditEventBody {
+    fn from(event: AuditEvent) -> Self {
+        Self {
+            id: event.id,
+            at: Timestamp(event.at),
+            actor_id: event.actor_id,
+            action: event.action,
+            target_type: event.target_type,
+            target_id: event.target_id,
+            address: event.address,
+            user_agent: event.user_agent,
+            request_id: event.request_id,
+            details: event.details,
+        }
+    }
+}
+
+#[derive(Deserialize, Validate, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AuditQuery {
+    actor_id: Option<UserId>,
+    #[validate(length(min = 1, max = 64, message = "must have 1 to 64 characters"))]
+    #[param(min_length = 1, max_length = 64)]
+    action: Option<String>,
+    target_id: Option<Uuid>,
+    #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<i64>,
+    cursor: Option<String>,
+    count: Option<Count>,
+}
+
+/// Who did what to whom, newest first.
+#[utoipa::path(get, path = "/api/v1/admin/audit-events", tag = "administration", params(AuditQuery),
+    responses((status = 200, body = List<AuditEventBody>)))]
+pub async fn list(
+    State(services): State<Services>,
+    Admin(_actor): Admin,
+    Target(uri): Target,
+    Query(query): Query<AuditQuery>,
+) -> Result<Response> {
+    let name = format!("audit/{:?}/{:?}/{:?}", query.actor_id, query.action, query.target_id);
+    let scope = Scope { key: &services.cursors, name };
+    let page = scope.request(query.limit, query.cursor.as_deref(), query.count)?;
+    let filter =
+        AuditFilter { actor_id: query.actor_id, action: query.action, target_id: query.target_id };
+    scope.respond(&uri, services.audit.list(&filter, page).await?, AuditEventBody::from)
+}

@@ -1,0 +1,264 @@
+//! Registration, login, refresh, logout and the password.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use super::{
+    extract::{Actor, Credentials, From},
+    json::{Optional, Valid},
+    users::UserBody,
+};
+use crate::{
+    error::{Code, Error, Result},
+    middleware::{authenticate::Authentication, cookies::Cookies},
+    services::{
+        Services,
+        auth::{AccessToken, LoginRequest, NewAccount, RefreshGrant},
+    },
+};
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterBody {
+    #[schema(example = "ada@example.com", max_length = 254)]
+    email: String,
+    /// At least 8 characters and hard to guess; no rules of composition.
+    #[schema(example = "orbit-velvet-lantern-42", min_length = 8, max_length = 1024)]
+    password: String,
+    #[schema(example = "Ada Lovelace", min_length = 1, max_length = 100)]
+    name: String,
+}
+
+/// Opens an account.
+#[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts", request_body = RegisterBody,
+    responses((status = 201, body = UserBody, headers(("Location" = String)))))]
+pub async fn register(
+    State(services): State<Services>,
+    From(origin): From,
+    Valid(body): Valid<RegisterBody>,
+) -> Result<Response> {
+    let account = NewAccount { email: body.email, password: body.password, name: body.name };
+    let user = services.auth.register(account, &origin).await?;
+    let location = [(header::LOCATION, "/api/v1/users/me")];
+    Ok((StatusCode::CREATED, location, Json(UserBody::from(user))).into_response())
+}
+
+/// How the refresh token is handed over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenDelivery {
+    /// In an HttpOnly cookie: for browsers.
+    #[default]
+    Cookie,
+    /// In the JSON body: for native clients; refused when the request carries an `Origin`.
+    Body,
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginBody {
+    #[schema(example = "ada@example.com")]
+    email: String,
+    #[schema(example = "orbit-velvet-lantern-42", max_length = 1024)]
+    password: String,
+    /// Keeps the session for 30 days of silence instead of 7.
+    #[serde(default)]
+    remember_me: bool,
+    #[validate(length(min = 1, max = 100, message = "must have 1 to 100 characters"))]
+    #[schema(min_length = 1, max_length = 100)]
+    device_name: Option<String>,
+    #[serde(default)]
+    token_delivery: TokenDelivery,
+    /// What an earlier login with `token_delivery: body` gave as `device_token`.
+    #[schema(max_length = 64)]
+    device_token: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct TokenBody {
+    access_token: String,
+    #[schema(example = "Bearer")]
+    token_type: &'static str,
+    /// Seconds.
+    #[schema(example = 600)]
+    expires_in: u64,
+    /// Only with `token_delivery: body`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct LoginAnswer {
+    #[serde(flatten)]
+    tokens: TokenBody,
+    /// Only with `token_delivery: body`: sent with the next login, it tells that the device is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<String>,
+    user: UserBody,
+}
+
+/// Signs in: an access token, and a refresh token in a cookie (or in the body for native clients).
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "accounts", request_body = LoginBody,
+    responses((status = 200, body = LoginAnswer)))]
+pub async fn login(
+    State(services): State<Services>,
+    From(origin): From,
+    headers: HeaderMap,
+    Valid(body): Valid<LoginBody>,
+) -> Result<Response> {
+    let delivery = body.token_delivery;
+    refuse_body_delivery_to_browsers(delivery, &headers)?;
+    let cookies = Cookies::new(services.cookies.secure);
+    let request = LoginRequest {
+        email: body.email,
+        password: body.password,
+        remember_me: body.remember_me,
+        device_name: body.device_name,
+        device_token: body.device_token.or_else(|| cookies.device_token(&headers)),
+    };
+    let signed_in = services.auth.login(request, &origin).await?;
+    let in_body = delivery == TokenDelivery::Body;
+    let answer = LoginAnswer {
+        tokens: token_body(signed_in.access, in_body.then(|| signed_in.refresh.token.clone())),
+        device_token: in_body.then(|| signed_in.device_token.clone()),
+        user: UserBody::from(signed_in.user),
+    };
+    let mut response = Json(answer).into_response();
+    if !in_body {
+        let headers = response.headers_mut();
+        set_refresh_cookie(&services, headers, &signed_in.refresh);
+        cookies.set_device(headers, &signed_in.device_token, services.cookies.device_ttl);
+    }
+    Ok(response)
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshBody {
+    /// For native clients; browsers send the cookie and no body.
+    #[schema(max_length = 128)]
+    refresh_token: Option<String>,
+}
+
+/// Trades a refresh token for a new pair, once. The answer comes the way the token came.
+#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "accounts", request_body = Option<RefreshBody>,
+    responses((status = 200, body = TokenBody)))]
+pub async fn refresh(
+    State(services): State<Services>,
+    From(origin): From,
+    headers: HeaderMap,
+    Optional(body): Optional<RefreshBody>,
+) -> Result<Response> {
+    let cookies = Cookies::new(services.cookies.secure);
+    let (token, delivery) = match body.and_then(|body| body.refresh_token) {
+        Some(token) => (Some(token), TokenDelivery::Body),
+        None => (cookies.refresh_token(&headers), TokenDelivery::Cookie),
+    };
+    refuse_body_delivery_to_browsers(delivery, &headers)?;
+    let token = token.ok_or_else(|| Error::of(Code::RefreshTokenInvalid))?;
+    let refreshed = services.auth.refresh(&token, &origin).await?;
+    let in_body = delivery == TokenDelivery::Body;
+    let refresh_token = in_body.then(|| refreshed.refresh.token.clone());
+    let mut response = Json(token_body(refreshed.access, refresh_token)).into_response();
+    if !in_body {
+        set_refresh_cookie(&services, response.headers_mut(), &refreshed.refresh);
+    }
+    Ok(response)
+}
+
+/// Ends the session of the access token, or else that of the refresh cookie.
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "accounts", responses((status = 204)))]
+pub async fn logout(
+    State(services): State<Services>,
+    From(origin): From,
+    Credentials(authentication): Credentials,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let cookie = Cookies::new(services.cookies.secure).refresh_token(&headers);
+    match (authentication, cookie) {
+        (Authentication::Known(actor), _) => services.auth.logout(&actor, &origin).await?,
+        (_, Some(token)) => services.auth.logout_by_refresh_token(&token, &origin).await?,
+        (authentication, None) => {
+            authentication.identity()?;
+            return Err(Error::of(Code::Unauthenticated));
+        }
+    }
+    Ok(signed_out(&services))
+}
+
+/// Ends every session of the user, on all devices.
+#[utoipa::path(post, path = "/api/v1/auth/logout-all", tag = "accounts", responses((status = 204)))]
+pub async fn logout_all(
+    State(services): State<Services>,
+    Actor(actor): Actor,
+    From(origin): From,
+) -> Result<Response> {
+    services.auth.logout_all(&actor, &origin).await?;
+    Ok(signed_out(&services))
+}
+
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordBody {
+    #[schema(max_length = 1024)]
+    current_password: String,
+    #[schema(min_length = 8, max_length = 1024)]
+    new_password: String,
+}
+
+/// Changes the password; every other session ends.
+#[utoipa::path(put, path = "/api/v1/auth/password", tag = "accounts", request_body = PasswordBody,
+    responses((status = 204)))]
+pub async fn change_password(
+    State(services): State<Services>,
+    Actor(actor): Actor,
+    From(origin): From,
+    Valid(body): Valid<PasswordBody>,
+) -> Result<StatusCode> {
+    let PasswordBody { current_password, new_password } = body;
+    services.auth.change_password(&actor, &current_password, new_password, &origin).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Scripts on a page must never see a refresh token.
+fn refuse_body_delivery_to_browsers(delivery: TokenDelivery, headers: &HeaderMap) -> Result<()> {
+    match delivery {
+        TokenDelivery::Body if headers.contains_key(header::ORIGIN) => Err(Error::new(
+            Code::Forbidden,
+            "refresh tokens are not put into bodies for requests with an Origin",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn token_body(access: AccessToken, refresh_token: Option<String>) -> TokenBody {
+    TokenBody {
+        access_token: access.token,
+        token_type: "Bearer",
+        expires_in: access.expires_in.as_secs(),
+        refresh_token,
+    }
+}
+
+fn set_refresh_cookie(services: &Services, headers: &mut HeaderMap, grant: &RefreshGrant) {
+    let kept_until = grant.remember.then_some(grant.expires_at);
+    let now = services.clock.now();
+    Cookies::new(services.cookies.secure).set_refresh(headers, &grant.token, kept_until, now);
+}
+
+/// The device cookie stays: it tells that the user has been here, not that he is.
+pub fn signed_out(services: &Services) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    Cookies::new(services.cookies.secure).clear_refresh(headers);
+    let clear = HeaderValue::from_static(r#""cache", "storage""#);
+    headers.insert("clear-site-data", clear);
+    response
+}

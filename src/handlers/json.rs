@@ -1,0 +1,148 @@
+//! Request bodies: JSON, strictly read, of the right shape, and holding its own rules.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, Request},
+};
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError};
+use serde::de::DeserializeOwned;
+use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+
+use super::strict_json::{self, Refusal};
+use crate::{
+    error::{Code, Error, FieldError, Result},
+    middleware::body_limit,
+};
+
+/// A body that was read and holds. Unknown members are refused by the types themselves.
+pub struct Valid<T>(pub T);
+
+/// As [`Valid`], or no body at all.
+pub struct Optional<T>(pub Option<T>);
+
+impl<T: DeserializeOwned + Validate, S: Sync> FromRequest<S> for Valid<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        require_json(&parts.headers)?;
+        parse(&read(body).await?).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Validate, S: Sync> FromRequest<S> for Optional<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let text = read(body).await?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        require_json(&parts.headers)?;
+        parse(&text).map(|value| Self(Some(value)))
+    }
+}
+
+/// `application/json` and its kin (RFC 6839).
+fn require_json(headers: &HeaderMap) -> Result<()> {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = media.map(|media| media.split(';').next().unwrap_or_default().trim());
+    let json = media.is_some_and(|media| {
+        let media = media.to_ascii_lowercase();
+        media == "application/json"
+            || (media.starts_with("application/") && media.ends_with("+json"))
+    });
+    if json { Ok(()) } else { Err(Error::of(Code::UnsupportedMediaType)) }
+}
+
+async fn read(body: Body) -> Result<Bytes> {
+    let collected = body.collect().await.map_err(|error| match is_too_large(&error) {
+        true => body_limit::too_large(),
+        false => Error::new(Code::MalformedRequest, "the body could not be read"),
+    })?;
+    Ok(collected.to_bytes())
+}
+
+fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<LengthLimitError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn parse<T: DeserializeOwned + Validate>(text: &[u8]) -> Result<T> {
+    strict_json::check(text).map_err(|refusal| match refusal {
+        Refusal::Malformed(why) => Error::new(Code::MalformedRequest, why),
+        Refusal::Nul(path) => Error::invalid_field(path, "nul", "must not contain NUL"),
+    })?;
+    let value: T =
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text))
+            .map_err(|error| type_fault(&error))?;
+    value.validate().map_err(|errors| broken_rules(&errors))?;
+    Ok(value)
+}
+
+/// The first field whose type is wrong; serde stops there.
+pub fn type_fault<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Error {
+    let message = error.inner().to_string();
+    let path = match error.path().to_string() {
+        path if path == "." => String::new(),
+        path => path,
+    };
+    let named = |rest: &str| rest.split('`').next().unwrap_or_default().to_owned();
+    if let Some(rest) = message.strip_prefix("unknown field `") {
+        return Error::invalid_field(named(rest), "unknown_field", "is not known here");
+    }
+    if let Some(rest) = message.strip_prefix("missing field `") {
+        let dot = if path.is_empty() { "" } else { "." };
+        return Error::invalid_field(
+            format!("{path}{dot}{}", named(rest)),
+            "required",
+            "is missing",
+        );
+    }
+    Error::invalid_field(path, "type", expectation(&message))
+}
+
+/// "expected X" without the value that was found instead.
+fn expectation(message: &str) -> String {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    match message.rsplit_once("expected ") {
+        Some((_, expected)) => format!("must be {expected}"),
+        None => "has the wrong type or form".to_owned(),
+    }
+}
+
+/// Every broken rule, without the rejected values that `validator` keeps beside them.
+pub fn broken_rules(errors: &ValidationErrors) -> Error {
+    let mut faults = Vec::new();
+    collect(errors, "", &mut faults);
+    faults.sort_by(|a, b| a.field.cmp(&b.field));
+    Error::invalid(faults)
+}
+
+fn collect(errors: &ValidationErrors, prefix: &str, faults: &mut Vec<FieldError>) {
+    for (field, kind) in errors.errors() {
+        let path = if prefix.is_empty() { field.to_string() } else { format!("{prefix}.{field}") };
+        match kind {
+            ValidationErrorsKind::Field(broken) => {
+                faults.extend(broken.iter().map(|rule| {
+                    let message = rule.message.clone().unwrap_or_else(|| "does not hold".into());
+                    FieldError::new(path.clone(), rule.code.clone(), message)
+                }));
+            }
+            ValidationErrorsKind::Struct(inner) => collect(inner, &path, faults),
+            ValidationErrorsKind::List(items) => {
+                for (index, inner) in items {
+                    collect(inner, &format!("{path}[{index}]"), faults);
+                }
+            }
+        }
+    }
+}

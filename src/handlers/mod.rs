@@ -1,0 +1,14 @@
+//! The HTTP door: wire types and thin functions. A handler unwraps, calls one service, wraps.
+
+pub mod audit;
+pub mod auth;
+pub mod etag;
+pub mod extract;
+pub mod json;
+pub mod operations;
+pub mod page;
+pub mod query;
+pub mod sessions;
+pub mod strict_json;
+pub mod time;
+pub mod users;

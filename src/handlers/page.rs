@@ -1,0 +1,79 @@
+//! Lists on the wire: the envelope, the cursor and the `Link`.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Uri, header};
+use serde::{Deserialize, Serialize};
+use url::form_urlencoded;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::page::{After, DEFAULT_LIMIT, Page, PageRequest},
+    error::{Error, Result},
+    shared::cursor::CursorKey,
+};
+
+/// Whether the number of all matching rows is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Count {
+    Exact,
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List<T> {
+    pub data: Vec<T>,
+    /// Give it as `cursor` to get the next page; null on the last.
+    pub next_cursor: Option<String>,
+    /// With `count=exact`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
+}
+
+/// A list's name and filters: what its cursors are bound to.
+pub struct Scope<'a> {
+    pub key: &'a CursorKey,
+    pub name: String,
+}
+
+impl Scope<'_> {
+    pub fn request(
+        &self,
+        limit: Option<i64>,
+        cursor: Option<&str>,
+        count: Option<Count>,
+    ) -> Result<PageRequest> {
+        let after: Option<After> =
+            cursor.map(|cursor| self.key.decode(&self.name, cursor)).transpose()?;
+        Ok(PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT), after, count: count.is_some() })
+    }
+
+    /// `uri` is what the client asked for: the next page differs in the cursor only.
+    pub fn respond<T, W: Serialize>(
+        &self,
+        uri: &Uri,
+        page: Page<T>,
+        wire: impl Fn(T) -> W,
+    ) -> Result<Response> {
+        let next_cursor = page.next.map(|after| self.key.encode(&self.name, &after)).transpose()?;
+        let link = next_cursor.as_ref().map(|cursor| next_link(uri, cursor)).transpose()?;
+        let data = page.rows.into_iter().map(wire).collect();
+        let mut response = Json(List { data, next_cursor, total: page.total }).into_response();
+        if let Some(link) = link {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        Ok(response)
+    }
+}
+
+fn next_link(uri: &Uri, cursor: &str) -> Result<HeaderValue> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let old = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    query.extend_pairs(old.filter(|(name, _)| name != "cursor"));
+    let query = query.append_pair("cursor", cursor).finish();
+    HeaderValue::from_str(&format!("<{}?{query}>; rel=\"next\"", uri.path()))
+        .map_err(Error::internal)
+}

@@ -1,0 +1,31 @@
+//! Mainstay: accounts and what grows around them, as one HTTP API over Postgres and Redis.
+//!
+//! ```text
+//! main -> app -> server, routes -> handlers -> services -> repos, shared -> domain, error
+//!                middleware -> services, shared       config, telemetry, db, redis: leaves
+//! ```
+//!
+//! A request passes `middleware` (the list in its `mod.rs` reads from outside in), meets its
+//! row in `routes`, is unwrapped by a thin function in `handlers`, decided in `services` and
+//! stored by `repos`. Every layer uses the same word for the same domain: follow one with
+//! `rg 'users::'`. `tests/architecture.rs` holds who may import whom.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod lifecycle;
+pub mod server;
+
+pub mod domain;
+pub mod error;
+pub mod handlers;
+pub mod middleware;
+pub mod repos;
+pub mod routes;
+pub mod services;
+pub mod shared;
+
+pub mod config;
+pub mod db;
+pub mod redis;
+pub mod telemetry;

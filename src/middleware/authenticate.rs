@@ -1,0 +1,101 @@
+//! Who speaks: reads the access token and verifies it, without I/O. Whether that is enough is
+//! for the handler's parameters to say, so nothing is refused here.
+
+use std::time::Duration;
+
+use axum::{extract::Request, response::Response};
+use http::{HeaderMap, header};
+
+use super::{
+    route_info::{self, Access},
+    step::{Inner, Step},
+};
+use crate::{
+    domain::auth::Identity,
+    error::{Code, Error},
+    services::Services,
+};
+
+/// What a request brought along.
+#[derive(Debug, Clone)]
+pub enum Authentication {
+    Anonymous,
+    Known(Identity),
+    /// A token that does not hold, and why.
+    Refused(Code, Option<Duration>),
+}
+
+impl Authentication {
+    /// Who speaks, if it can be told.
+    pub fn identity(self) -> Result<Option<Identity>, Error> {
+        match self {
+            Authentication::Anonymous => Ok(None),
+            Authentication::Known(identity) => Ok(Some(identity)),
+            Authentication::Refused(Code::Unauthenticated, _) => Err(Error::bad_token()),
+            Authentication::Refused(code, None) => Err(Error::of(code)),
+            Authentication::Refused(code, Some(after)) => Err(Error::of(code).retry_after(after)),
+        }
+    }
+}
+
+/// In an answer's extensions: whom it was for.
+#[derive(Debug, Clone)]
+pub struct Caller(pub Identity);
+
+#[derive(Clone)]
+pub struct Authenticate(pub Services);
+
+impl Step for Authenticate {
+    async fn call(self, mut request: Request, inner: impl Inner) -> Response {
+        let authentication = match route_info::of(&request).access {
+            Access::Operations | Access::Open => Authentication::Anonymous,
+            _ => self.authenticate(request.headers()),
+        };
+        let caller = match &authentication {
+            Authentication::Known(identity) => Some(Caller(identity.clone())),
+            _ => None,
+        };
+        request.extensions_mut().insert(authentication);
+        let mut response = inner.run(request).await;
+        if let Some(caller) = caller {
+            response.extensions_mut().insert(caller);
+        }
+        response
+    }
+}
+
+impl Authenticate {
+    fn authenticate(&self, headers: &HeaderMap) -> Authentication {
+        match bearer(headers) {
+            Bearer::Absent => Authentication::Anonymous,
+            Bearer::Malformed => Authentication::Refused(Code::Unauthenticated, None),
+            Bearer::Token(token) => match self.0.auth.authenticate(token) {
+                Ok(identity) => Authentication::Known(identity),
+                Err(error) => refused(&error),
+            },
+        }
+    }
+}
+
+fn refused(error: &Error) -> Authentication {
+    Authentication::Refused(error.code(), error.retry_after_secs().map(Duration::from_secs))
+}
+
+enum Bearer<'a> {
+    Absent,
+    Malformed,
+    Token(&'a str),
+}
+
+fn bearer(headers: &HeaderMap) -> Bearer<'_> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, more) = (values.next(), values.next());
+    let Some(value) = value else { return Bearer::Absent };
+    let parsed = value.to_str().ok().and_then(|value| value.split_once(' '));
+    match (parsed, more) {
+        (Some((scheme, token)), None) if scheme.eq_ignore_ascii_case("bearer") => {
+            Bearer::Token(token.trim())
+        }
+        _ => Bearer::Malformed,
+    }
+}

@@ -1,0 +1,45 @@
+//! No body is larger than its route allows: what says so is refused unread, what does not say
+//! is cut off.
+
+use axum::{
+    body::Body,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, header};
+use http_body_util::Limited;
+
+use super::step::{Inner, Step};
+use crate::{
+    config::Server,
+    error::{Code, Error},
+};
+
+#[derive(Clone)]
+pub struct BodyLimit {
+    bytes: usize,
+}
+
+impl BodyLimit {
+    pub fn new(server: &Server) -> Self {
+        Self { bytes: server.json_limit_bytes }
+    }
+}
+
+impl Step for BodyLimit {
+    async fn call(self, request: Request, inner: impl Inner) -> Response {
+        if announced(request.headers()).is_some_and(|length| length > self.bytes as u64) {
+            return too_large().into_response();
+        }
+        let limit = self.bytes;
+        inner.run(request.map(|body| Body::new(Limited::new(body, limit)))).await
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+pub fn too_large() -> Error {
+    Error::of(Code::PayloadTooLarge)
+}

@@ -1,0 +1,82 @@
+//! Requests that a cookie speaks for must come from our own pages or from listed ones. Browsers
+//! say where a request comes from (Fetch Metadata, Origin); what says nothing is no browser.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, header};
+use url::Url;
+
+use super::step::{Inner, Step};
+use crate::{
+    config::Config,
+    error::{Code, Error},
+    middleware::cookies::Cookies,
+};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+#[derive(Clone)]
+pub struct Csrf(Arc<Rule>);
+
+struct Rule {
+    cookies: Cookies,
+    own: Option<String>,
+    listed: Vec<String>,
+}
+
+impl Csrf {
+    pub fn new(config: &Config) -> Self {
+        let listed = config.cors.allowed_origins.iter().map(|origin| origin.as_str().to_owned());
+        let own = config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization());
+        let cookies = Cookies::new(config.auth.cookie_secure);
+        Self(Arc::new(Rule { cookies, own, listed: listed.collect() }))
+    }
+}
+
+impl Rule {
+    fn refuses(&self, request: &Request) -> bool {
+        let headers = request.headers();
+        let by_cookie = self.cookies.refresh_token(headers).is_some()
+            && !headers.contains_key(header::AUTHORIZATION);
+        by_cookie && !request.method().is_safe() && self.is_foreign(headers)
+    }
+
+    fn is_foreign(&self, headers: &HeaderMap) -> bool {
+        let cross_site = headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
+        let foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| {
+            !origin.to_str().is_ok_and(|origin| self.is_own(origin, headers) || self.lists(origin))
+        });
+        cross_site || foreign_origin
+    }
+
+    /// Ours is the configured one, or else what the browser itself says it talks to.
+    fn is_own(&self, origin: &str, headers: &HeaderMap) -> bool {
+        if let Some(own) = &self.own {
+            return own == origin;
+        }
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let same = |url: &Url, host: &str| {
+            let scheme = url.scheme();
+            Url::parse(&format!("{scheme}://{host}"))
+                .is_ok_and(|ours| ours.origin() == url.origin())
+        };
+        Url::parse(origin).is_ok_and(|url| host.is_some_and(|host| same(&url, host)))
+    }
+
+    fn lists(&self, origin: &str) -> bool {
+        self.listed.iter().any(|listed| listed == origin)
+    }
+}
+
+impl Step for Csrf {
+    async fn call(self, request: Request, inner: impl Inner) -> Response {
+        if self.0.refuses(&request) {
+            return Error::of(Code::CsrfRejected).into_response();
+        }
+        inner.run(request).await
+    }
+}

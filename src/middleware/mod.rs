@@ -1,0 +1,78 @@
+//! The whole stack, outermost first. It is composed once and applied once: every
+//! `Router::layer` call would box and clone all that lies below it for each request.
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body};
+use tower::ServiceBuilder;
+use tower_http::{
+    compression::CompressionLayer, decompression::RequestDecompressionLayer,
+    map_request_body::MapRequestBodyLayer, map_response_body::MapResponseBodyLayer,
+};
+
+use crate::{
+    config::Config, lifecycle::Lifecycle, services::Services, shared::rate_limit::Limiter,
+};
+
+pub mod access_log;
+pub mod admission;
+pub mod authenticate;
+pub mod body_limit;
+pub mod catch_panic;
+pub mod client;
+pub mod cookies;
+pub mod cors;
+pub mod csrf;
+pub mod deadline;
+pub mod error_mapper;
+pub mod negotiation;
+pub mod rate_limit;
+pub mod request_context;
+pub mod route_info;
+pub mod security_headers;
+pub mod step;
+
+use step::StepLayer;
+
+/// What the layers need.
+pub struct Stack {
+    pub config: Arc<Config>,
+    pub services: Services,
+    pub limiter: Limiter,
+    pub lifecycle: Lifecycle,
+    pub routes: Arc<route_info::RouteIndex>,
+}
+
+/// Wraps all routes, the fallbacks for unknown paths and methods included.
+pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
+    let Stack { config, services, limiter, lifecycle, routes } = stack;
+    let server = &config.server;
+    router.layer(
+        ServiceBuilder::new()
+            // First, so that every line and every answer below can name the request.
+            .layer(StepLayer(request_context::RequestContext::new(server, routes.clone())))
+            // Sees the final status, and the clients that leave.
+            .layer(StepLayer(access_log::AccessLog))
+            .layer(StepLayer(security_headers::SecurityHeaders))
+            .layer(cors::layer(&config.cors))
+            // The only place that renders refusals, those of axum and tower included.
+            .layer(StepLayer(error_mapper::ErrorMapper))
+            .layer(StepLayer(catch_panic::CatchPanic))
+            // Cheap refusals come before anything that costs.
+            .layer(StepLayer(admission::Admission::new(server, services.health.clone())))
+            // Unsafe requests run on in a task of their own from here.
+            .layer(StepLayer(deadline::Deadline::new(server, lifecycle.clone())))
+            .layer(StepLayer(negotiation::Negotiation))
+            .layer(MapResponseBodyLayer::new(Body::new))
+            .layer(CompressionLayer::new().compress_when(negotiation::worth_compressing(server)))
+            .layer(MapResponseBodyLayer::new(Body::new))
+            .layer(RequestDecompressionLayer::new())
+            .layer(MapRequestBodyLayer::new(Body::new))
+            // After decompression: what counts is what would be held in memory.
+            .layer(StepLayer(body_limit::BodyLimit::new(server)))
+            .layer(StepLayer(authenticate::Authenticate(services.clone())))
+            .layer(StepLayer(csrf::Csrf::new(config)))
+            // One decision for all policies of the route, before the body is read.
+            .layer(StepLayer(rate_limit::RateLimit::new(config, limiter.clone()))),
+    )
+}

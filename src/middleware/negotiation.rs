@@ -1,0 +1,114 @@
+//! Media types and codings: refuses what cannot be accepted, and marks entity tags of
+//! compressed answers, so that each coding has a tag of its own (RFC 9110, 8.8.3.3).
+
+use axum::{
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, header};
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+
+use super::{
+    route_info::{self, Access},
+    step::{Inner, Step},
+};
+use crate::{
+    config::Server,
+    error::{Code, Error},
+};
+
+#[derive(Clone)]
+pub struct Negotiation;
+
+impl Step for Negotiation {
+    async fn call(self, request: Request, inner: impl Inner) -> Response {
+        let route = route_info::of(&request);
+        if route.access != Access::Operations && !accepts_json(request.headers()) {
+            return Error::of(Code::NotAcceptable).into_response();
+        }
+        let mut response = inner.run(request).await;
+        mark_coding(response.headers_mut());
+        response
+    }
+}
+
+pub fn worth_compressing(server: &Server) -> impl Predicate + use<> {
+    SizeAbove::new(server.compression_min_bytes.into())
+        .and(NotForContentType::IMAGES)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::GRPC)
+}
+
+/// JSON, or problem+json, with a weight above zero; the most specific range decides.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let ranges: Vec<_> = ranges.flat_map(|value| value.split(',')).map(parse_range).collect();
+    let best = |names: &[&str]| {
+        let weights = ranges.iter().filter(|(range, _)| names.contains(&range.as_str()));
+        weights.map(|(_, weight)| *weight).reduce(f32::max)
+    };
+    let exact = best(&["application/json", "application/problem+json"]);
+    let weight = exact.or_else(|| best(&["application/*"])).or_else(|| best(&["*/*"]));
+    ranges.is_empty() || weight.is_some_and(|weight| weight > 0.0)
+}
+
+fn parse_range(range: &str) -> (String, f32) {
+    let mut parts = range.split(';').map(str::trim);
+    let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok());
+    (name, weight.unwrap_or(1.0))
+}
+
+fn mark_coding(headers: &mut HeaderMap) {
+    let coding = headers.get(header::CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
+    let tag = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let (Some(coding), Some(tag)) = (coding, tag) else { return };
+    let Some(opaque) = tag.strip_suffix('"') else { return };
+    if let Ok(marked) = HeaderValue::from_str(&format!("{opaque}-{coding}\"")) {
+        headers.insert(header::ETAG, marked);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(value: &str) -> bool {
+        accepts_json(&HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())]))
+    }
+
+    #[test]
+    fn json_is_accepted_by_name_range_or_silence() {
+        assert!(accepts_json(&HeaderMap::new()));
+        for yes in [
+            "application/json",
+            "*/*",
+            "application/*",
+            "text/html, */*;q=0.1",
+            "Application/JSON; q=0.5",
+            "application/problem+json",
+        ] {
+            assert!(accepts(yes), "{yes}");
+        }
+        for no in [
+            "text/html",
+            "application/xml",
+            "application/json;q=0",
+            "*/*;q=0",
+            "application/json;q=0, */*",
+        ] {
+            assert!(!accepts(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_answer_has_a_tag_of_its_own() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ETAG, HeaderValue::from_static("\"7\""));
+        mark_coding(&mut headers);
+        assert_eq!(headers[header::ETAG], "\"7\"");
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        mark_coding(&mut headers);
+        assert_eq!(headers[header::ETAG], "\"7-gzip\"");
+    }
+}

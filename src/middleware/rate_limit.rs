@@ -1,0 +1,160 @@
+//! One decision for all policies that apply to a request, told in the headers of
+//! draft-ietf-httpapi-ratelimit-headers-10.
+
+use std::{fmt::Write, net::IpAddr, sync::Arc};
+
+use axum::{
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{
+    authenticate::Authentication,
+    cookies::Cookies,
+    request_context,
+    route_info::{self, LimitClass},
+    step::{Inner, Step},
+};
+use crate::{
+    config::{Config, Rate},
+    error::{Code, Error},
+    services::auth::claimed_session,
+    shared::rate_limit::{Ask, Limiter, Policy, Quota, Standing, Verdict},
+};
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STANDING: HeaderName = HeaderName::from_static("ratelimit");
+
+#[derive(Clone)]
+pub struct RateLimit {
+    limiter: Limiter,
+    rules: Arc<Rules>,
+}
+
+struct Rules {
+    enabled: bool,
+    cookies: Cookies,
+    default: Policy,
+    credentials: Policy,
+    refresh: Policy,
+}
+
+impl RateLimit {
+    pub fn new(config: &Config, limiter: Limiter) -> Self {
+        let limits = &config.limits;
+        let rules = Rules {
+            enabled: limits.enabled,
+            cookies: Cookies::new(config.auth.cookie_secure),
+            default: policy("default", limits.default),
+            credentials: policy("credentials", limits.credentials),
+            refresh: policy("refresh", limits.refresh),
+        };
+        Self { limiter, rules: Arc::new(rules) }
+    }
+}
+
+fn policy(name: &'static str, rate: Rate) -> Policy {
+    Policy { name, quota: Quota { limit: rate.limit, window: rate.window } }
+}
+
+impl Rules {
+    /// Everybody has the default; what guards secrets has a stricter one beside it.
+    fn asks(&self, request: &Request) -> Vec<(&Policy, String)> {
+        let origin = request_context::origin(request.extensions());
+        let address = origin.address.map_or_else(|| "address:none".to_owned(), network);
+        let actor = match request.extensions().get::<Authentication>() {
+            Some(Authentication::Known(identity)) => format!("user:{}", identity.user_id),
+            _ => address.clone(),
+        };
+        match route_info::of(request).limits {
+            LimitClass::Unlimited => Vec::new(),
+            LimitClass::Default => vec![(&self.default, actor)],
+            LimitClass::Credentials => vec![(&self.default, actor), (&self.credentials, address)],
+            LimitClass::Refresh => {
+                let token = self.cookies.refresh_token(request.headers());
+                let session = token.as_deref().and_then(claimed_session);
+                let session = session.map_or_else(|| address.clone(), |id| format!("session:{id}"));
+                vec![(&self.default, address), (&self.refresh, session)]
+            }
+        }
+    }
+}
+
+/// IPv6 counts by /64: a household has that many addresses to hide behind.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => format!("address:{v4}"),
+        IpAddr::V6(v6) => format!("address:{:x}/64", v6.to_bits() >> 64),
+    }
+}
+
+impl Step for RateLimit {
+    async fn call(self, request: Request, inner: impl Inner) -> Response {
+        if !self.rules.enabled {
+            return inner.run(request).await;
+        }
+        let keys = self.rules.asks(&request);
+        if keys.is_empty() {
+            return inner.run(request).await;
+        }
+        let asks: Vec<_> = keys.iter().map(|(policy, key)| Ask { policy, key }).collect();
+        let verdict = self.limiter.check(&asks).await;
+        drop(asks);
+        let mut response = match verdict.allowed {
+            true => inner.run(request).await,
+            false => refusal(&verdict).into_response(),
+        };
+        tell(response.headers_mut(), &verdict.standings);
+        response
+    }
+}
+
+fn refusal(verdict: &Verdict) -> Error {
+    let error = Error::of(Code::RateLimited).violating(verdict.violated().collect());
+    error.retry_after(verdict.retry_after.unwrap_or(std::time::Duration::from_secs(1)))
+}
+
+fn tell(headers: &mut HeaderMap, standings: &[Standing]) {
+    let (mut policies, mut now) = (String::new(), String::new());
+    for (index, one) in standings.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        let Standing { policy, limit, window_secs, remaining, reset_secs, .. } = one;
+        // Writing to a String cannot fail.
+        let _ = write!(policies, "{comma}\"{policy}\";q={limit};w={window_secs}");
+        let _ = write!(now, "{comma}\"{policy}\";r={remaining};t={reset_secs}");
+    }
+    if let (Ok(policies), Ok(now)) = (HeaderValue::try_from(policies), HeaderValue::try_from(now)) {
+        headers.insert(POLICY, policies);
+        headers.insert(STANDING, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_are_structured_fields_of_all_policies() {
+        let standing = |policy, limit, remaining| Standing {
+            policy,
+            limit,
+            window_secs: 60,
+            remaining,
+            reset_secs: 7,
+            violated: false,
+        };
+        let mut headers = HeaderMap::new();
+        tell(&mut headers, &[standing("default", 6000, 5999), standing("credentials", 60, 0)]);
+        assert_eq!(headers[POLICY], "\"default\";q=6000;w=60, \"credentials\";q=60;w=60");
+        assert_eq!(headers[STANDING], "\"default\";r=5999;t=7, \"credentials\";r=0;t=7");
+    }
+
+    #[test]
+    fn a_household_with_ipv6_counts_as_one() {
+        let key = |address: &str| network(address.parse().unwrap());
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+    }
+}

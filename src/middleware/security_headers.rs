@@ -1,0 +1,50 @@
+//! Headers that every answer carries (OWASP ASVS 5.0, 3.4), whoever rendered it.
+
+use axum::{extract::Request, response::Response};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{
+    route_info::{self, Access},
+    step::{Inner, Step},
+};
+
+const ALWAYS: [(HeaderName, HeaderValue); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (
+        header::STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=63072000; includeSubDomains"),
+    ),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    ),
+];
+
+#[derive(Clone)]
+pub struct SecurityHeaders;
+
+impl Step for SecurityHeaders {
+    async fn call(self, request: Request, inner: impl Inner) -> Response {
+        let access = route_info::of(&request).access;
+        let mut response = inner.run(request).await;
+        let headers = response.headers_mut();
+        for (name, value) in ALWAYS {
+            add(headers, name, value);
+        }
+        // What a user sees, and every fresh token, is for nobody's cache.
+        if access != Access::Public {
+            add(headers, header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        response
+    }
+}
+
+/// A handler that needs another policy has set its own.
+fn add(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    headers.entry(name).or_insert(value);
+}

@@ -1,0 +1,55 @@
+//! The change feed's rows.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    domain::feed::{Change, ChangeKind},
+    error::Result,
+};
+
+/// Appends one row per key; they become visible with the transaction that made them true.
+pub async fn append(
+    conn: &mut PgConnection,
+    kind: ChangeKind,
+    keys: &[Uuid],
+    value: i64,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into change_feed (kind, key, value) select $1, key, $3 from unnest($2::uuid[]) key",
+        kind.as_str(),
+        keys,
+        value,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The highest id in the table (0 when empty) and the database's time.
+pub async fn newest(conn: &mut PgConnection) -> Result<(i64, DateTime<Utc>)> {
+    let row = sqlx::query!(
+        r#"select coalesce(max(id), 0) as "newest!", clock_timestamp() as "now!" from change_feed"#,
+    );
+    let row = row.fetch_one(conn).await?;
+    Ok((row.newest, row.now))
+}
+
+pub async fn after(conn: &mut PgConnection, id: i64) -> Result<Vec<Change>> {
+    Ok(sqlx::query_as!(
+        Change,
+        "select id, at, kind, key, value from change_feed where id > $1 order by id",
+        id,
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// An hour is longer than any access token lives, so nobody needs older rows.
+pub async fn reap(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("delete from change_feed where at < now() - interval '1 hour'")
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! SQL and rows, one file per domain: one statement per function, the connection first.
+//! Absent is `Option`; what a statement means is the service's business.
+
+pub mod audit;
+pub mod feed;
+pub mod keys;
+pub mod login_failures;
+pub mod sessions;
+pub mod users;

@@ -1,0 +1,15 @@
+use utoipa_axum::routes;
+
+use super::{Access::*, LimitClass::*, Route, row};
+use crate::handlers::operations;
+
+pub fn rows() -> Vec<Route> {
+    vec![
+        row("GET /health/live", Operations, Unlimited, routes!(operations::live)),
+        row("GET /health/ready", Operations, Unlimited, routes!(operations::ready)),
+        row("GET /health/startup", Operations, Unlimited, routes!(operations::startup)),
+        row("GET /metrics", Operations, Unlimited, routes!(operations::metrics)),
+        row("GET /.well-known/jwks.json", Open, Default, routes!(operations::jwks)),
+        row("GET /api/v1/ping", Public, Default, routes!(operations::ping)),
+    ]
+}

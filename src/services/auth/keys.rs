@@ -1,0 +1,188 @@
+//! Signing keys: always one that signs, one published that signs next, and those before, which
+//! are honoured until the last token they signed has expired.
+
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+
+use crate::{
+    config,
+    db::Db,
+    domain::{
+        audit::{Action, NewAuditEvent, Origin, Target},
+        feed::ChangeKind,
+    },
+    error::{Error, Result},
+    repos::{self, keys::KeyRow},
+    services::audit::AuditTrail,
+    shared::crypto::{self, Keyed},
+};
+
+/// The keys of one moment.
+#[derive(Default)]
+pub struct KeySet {
+    keys: Vec<SigningKey>,
+}
+
+pub struct SigningKey {
+    pub kid: String,
+    pub encoding: EncodingKey,
+    pub decoding: DecodingKey,
+    x: String,
+    activates_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl KeySet {
+    /// The newest key whose turn has come.
+    pub fn signer(&self, now: DateTime<Utc>) -> Option<&SigningKey> {
+        self.keys.iter().rev().find(|key| key.activates_at.is_some_and(|at| at <= now))
+    }
+
+    /// A key by id, unless its time is over.
+    pub fn verifier(&self, kid: &str, now: DateTime<Utc>) -> Option<&SigningKey> {
+        self.keys.iter().find(|key| key.kid == kid && key.expires_at.is_none_or(|at| at > now))
+    }
+
+    /// RFC 7517, RFC 8037.
+    pub fn jwks(&self, now: DateTime<Utc>) -> Value {
+        let public = |key: &SigningKey| json!({"kty": "OKP", "crv": "Ed25519", "x": key.x, "kid": key.kid, "use": "sig", "alg": "EdDSA"});
+        let valid = self.keys.iter().filter(|key| key.expires_at.is_none_or(|at| at > now));
+        json!({ "keys": valid.map(public).collect::<Vec<_>>() })
+    }
+}
+
+/// What a rotation did.
+#[derive(Debug)]
+pub struct Rotated {
+    pub kid: String,
+    pub signs_from: DateTime<Utc>,
+}
+
+#[derive(Clone)]
+pub struct Keyring {
+    db: Db,
+    audit: AuditTrail,
+    set: Arc<RwLock<Arc<KeySet>>>,
+    seal: Arc<Keyed>,
+    /// How long verifiers may keep the published set.
+    publish: Duration,
+    /// How long a retired key is honoured: the life of a token and of a cached set.
+    overlap: Duration,
+}
+
+impl Keyring {
+    pub fn new(db: Db, audit: AuditTrail, config: &config::Auth) -> Self {
+        Self {
+            db,
+            audit,
+            set: Arc::default(),
+            seal: Arc::new(Keyed::derive(config.master_key.bytes(), "signing-keys")),
+            publish: config.jwks_max_age,
+            overlap: config.access_ttl + config.leeway + config.jwks_max_age,
+        }
+    }
+
+    pub fn current(&self) -> Arc<KeySet> {
+        self.set.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Reads the set from the database.
+    pub async fn reload(&self) -> Result<()> {
+        let rows = self.db.read("keys.list", async |conn| repos::keys::list(conn).await).await?;
+        let keys = rows.into_iter().map(|row| self.open(row)).collect::<Result<_>>()?;
+        let set = Arc::new(KeySet { keys });
+        *self.set.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = set;
+        Ok(())
+    }
+
+    /// Makes the first keys, once over all instances that start together.
+    pub async fn ensure(&self) -> Result<()> {
+        self.db
+            .tx("keys.ensure", async |tx| {
+                repos::keys::lock(tx).await?;
+                if repos::keys::list(tx).await?.is_empty() {
+                    self.generate(tx, true).await?;
+                    self.generate(tx, false).await?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// The waiting key begins to sign once every verifier can know it, or at once with `now`;
+    /// a new one takes its place. No token in use becomes invalid.
+    pub async fn rotate(&self, now: bool, origin: &Origin) -> Result<Rotated> {
+        let publish = if now { Duration::ZERO } else { self.publish };
+        self.db
+            .tx("keys.rotate", async |tx| {
+                repos::keys::lock(tx).await?;
+                repos::keys::reap(tx).await?;
+                let next = repos::keys::activate_next(tx, publish.as_secs_f64()).await?;
+                let (kid, at) = next.ok_or_else(|| Error::internal("no key waits for its turn"))?;
+                let overlap = self.overlap.as_secs_f64();
+                repos::keys::retire_before(tx, &kid, at, overlap).await?;
+                self.generate(tx, false).await?;
+                self.tell(tx, json!({"kid": kid, "signs_from": at}), origin).await?;
+                Ok(Rotated { kid, signs_from: at })
+            })
+            .await
+    }
+
+    /// Voids everything a key has signed, at once. The key in use must be rotated away first.
+    pub async fn remove(&self, kid: &str, origin: &Origin) -> Result<()> {
+        self.db
+            .tx("keys.remove", async |tx| {
+                repos::keys::lock(tx).await?;
+                if !repos::keys::remove(tx, kid).await? {
+                    return Err(Error::not_found());
+                }
+                self.tell(tx, json!({"removed": kid}), origin).await
+            })
+            .await
+    }
+
+    async fn tell(&self, tx: &mut PgConnection, details: Value, origin: &Origin) -> Result<()> {
+        repos::feed::append(tx, ChangeKind::Keys, &[uuid::Uuid::nil()], 0).await?;
+        let target = Target { kind: "signing_keys", id: None };
+        let event = NewAuditEvent { actor: None, action: Action::KeysRotated, target, details };
+        self.audit.record(tx, event, origin).await
+    }
+
+    async fn generate(&self, tx: &mut PgConnection, active: bool) -> Result<()> {
+        let fault = |_| Error::internal("an Ed25519 key could not be made");
+        // jsonwebtoken reads PKCS#8 version 1 only.
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).map_err(fault)?;
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref())
+            .map_err(|_| Error::internal("a fresh key could not be read"))?;
+        let public = pair.public_key().as_ref();
+        let kid = crypto::to_base64url(&crypto::sha256(public)[..12]);
+        let sealed = self.seal.seal(kid.as_bytes(), pkcs8.as_ref());
+        repos::keys::insert(tx, &kid, public, &sealed, active).await
+    }
+
+    fn open(&self, row: KeyRow) -> Result<SigningKey> {
+        let pkcs8 = self.seal.open(row.kid.as_bytes(), &row.private_key).ok_or_else(|| {
+            Error::internal("a signing key cannot be opened: was auth.master_key changed?")
+        })?;
+        let x = crypto::to_base64url(&row.public_key);
+        Ok(SigningKey {
+            encoding: EncodingKey::from_ed_der(&pkcs8),
+            decoding: DecodingKey::from_ed_components(&x).map_err(Error::internal)?,
+            x,
+            kid: row.kid,
+            activates_at: row.activates_at,
+            expires_at: row.expires_at,
+        })
+    }
+}

@@ -1,0 +1,281 @@
+//! Signing in with a password.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::PgConnection;
+
+use super::{
+    AccessToken, Auth, invalid_credentials,
+    refresh::{RefreshGrant, RefreshToken},
+    throttle::{Buckets, too_many_attempts},
+};
+use crate::{
+    domain::{
+        audit::{Action, NewAuditEvent, Origin, Target},
+        auth::Identity,
+        email::Email,
+        ids::{SessionId, UserId},
+        password::Password,
+        users::User,
+    },
+    error::{Code, Result},
+    repos::{
+        self, login_failures,
+        sessions::{LoginView, NewSession},
+    },
+    shared::{crypto, password_hasher::Verdict},
+    telemetry::metrics as names,
+};
+
+pub struct LoginRequest {
+    pub email: String,
+    pub password: String,
+    pub remember_me: bool,
+    pub device_name: Option<String>,
+    /// What an earlier login left on the device.
+    pub device_token: Option<String>,
+}
+
+/// What a successful login gives.
+pub struct SignedIn {
+    pub access: AccessToken,
+    pub refresh: RefreshGrant,
+    pub device_token: String,
+    pub user: User,
+}
+
+/// One attempt, checked for form.
+struct Attempt {
+    email: Email,
+    password: Password,
+    remember: bool,
+    device_name: Option<String>,
+    device: Option<(String, [u8; 32])>,
+    buckets: Buckets,
+}
+
+/// A session as the database has it, not yet given to anyone.
+struct Opened {
+    user: User,
+    version: i64,
+    session: SessionId,
+    refresh: RefreshToken,
+    expires_at: DateTime<Utc>,
+    device_token: String,
+}
+
+impl Auth {
+    pub async fn login(&self, request: LoginRequest, origin: &Origin) -> Result<SignedIn> {
+        let attempt = self.attempt(request, origin)?;
+        let result = self.try_login(&attempt, origin).await;
+        let outcome = match &result {
+            Ok(_) => "succeeded",
+            Err(error) if error.code() == Code::InvalidCredentials => "refused",
+            Err(error) if error.code() == Code::TooManyAttempts => "throttled",
+            Err(_) => "failed",
+        };
+        metrics::counter!(names::LOGIN_OUTCOMES, "outcome" => outcome).increment(1);
+        result
+    }
+
+    async fn try_login(&self, attempt: &Attempt, origin: &Origin) -> Result<SignedIn> {
+        // A second round only when the account changed between comparing and admitting.
+        for _ in 0..2 {
+            let view = self.look(attempt).await?;
+            let known = self.is_known_device(&view);
+            if let (false, Some(secs)) = (known, view.blocked_secs) {
+                return Err(too_many_attempts(secs));
+            }
+            let stored = view.password_hash.clone();
+            let verdict = self.hasher.verify(attempt.password.clone(), stored).await?;
+            let (Some(user), Some(hash), false) =
+                (view.user_id, &view.password_hash, view.disabled)
+            else {
+                return self.refuse(attempt, &view, origin).await;
+            };
+            if verdict == Verdict::Mismatch {
+                return self.refuse(attempt, &view, origin).await;
+            }
+            let rehashed = match verdict {
+                Verdict::MatchOutdated => Some(self.hasher.hash(attempt.password.clone()).await?),
+                _ => None,
+            };
+            if let Some(opened) =
+                self.admit(attempt, &view, user, hash, rehashed.as_deref(), origin).await?
+            {
+                return self.signed_in(attempt, opened);
+            }
+        }
+        Err(invalid_credentials())
+    }
+
+    fn attempt(&self, request: LoginRequest, origin: &Origin) -> Result<Attempt> {
+        let email = Email::parse(&request.email)?;
+        let device = request.device_token.and_then(|token| {
+            let bytes = crypto::from_base64url(&token).filter(|bytes| bytes.len() == 32)?;
+            Some((token, crypto::sha256(&bytes)))
+        });
+        Ok(Attempt {
+            password: Password::parse("password", &request.password)?,
+            remember: request.remember_me,
+            device_name: request.device_name,
+            device,
+            buckets: self.buckets(email.key(), origin.address),
+            email,
+        })
+    }
+
+    async fn look(&self, attempt: &Attempt) -> Result<LoginView> {
+        let hash = attempt.device.as_ref().map(|(_, hash)| &hash[..]);
+        let (key, buckets) = (attempt.email.key(), attempt.buckets.all());
+        self.db
+            .read("auth.login.look", async |conn| {
+                repos::sessions::login_view(conn, key, hash, &buckets).await
+            })
+            .await
+    }
+
+    /// A device that fails too often itself is treated like any other.
+    fn is_known_device(&self, view: &LoginView) -> bool {
+        view.device_failures.is_some_and(|failures| failures < self.settings.account_rule.allowed)
+    }
+
+    /// The same statements whether or not the account exists.
+    async fn refuse(
+        &self,
+        attempt: &Attempt,
+        view: &LoginView,
+        origin: &Origin,
+    ) -> Result<SignedIn> {
+        let known = self.is_known_device(view);
+        let unheard = self
+            .db
+            .tx("auth.login.refuse", async |tx| {
+                let unheard = match (known, view.user_id, &attempt.device) {
+                    (true, Some(user), Some((_, hash))) => {
+                        repos::sessions::count_device_failure(tx, user, hash).await?;
+                        None
+                    }
+                    _ => self.count_failure(tx, &attempt.buckets).await?,
+                };
+                let event = NewAuditEvent {
+                    actor: None,
+                    action: Action::LoginFailed,
+                    target: Target { kind: "user", id: view.user_id.map(|id| id.0) },
+                    details: json!({"known_device": known}),
+                };
+                self.audit.record(tx, event, origin).await?;
+                Ok(unheard)
+            })
+            .await?;
+        Err(unheard.map_or_else(invalid_credentials, too_many_attempts))
+    }
+
+    /// Opens a session; `None` when the account has changed since the password was compared.
+    async fn admit(
+        &self,
+        attempt: &Attempt,
+        view: &LoginView,
+        user: UserId,
+        hash: &str,
+        rehashed: Option<&str>,
+        origin: &Origin,
+    ) -> Result<Option<Opened>> {
+        let known = self.is_known_device(view);
+        self.db
+            .tx("auth.login.admit", async |tx| {
+                if !known {
+                    let buckets = attempt.buckets.all();
+                    if let Some(secs) = login_failures::blocked_secs(tx, &buckets).await? {
+                        return Err(too_many_attempts(secs));
+                    }
+                    login_failures::clear(tx, &attempt.buckets.account).await?;
+                }
+                let Some((user, version)) = repos::users::confirm(tx, user, hash).await? else {
+                    return Ok(None);
+                };
+                if let Some(new) = rehashed {
+                    repos::users::set_password_hash(tx, user.id, new).await?;
+                }
+                let device_token = self.remember_device(tx, attempt, view, user.id).await?;
+                let opened = self.open(tx, attempt, user, version, device_token, origin).await?;
+                Ok(Some(opened))
+            })
+            .await
+    }
+
+    /// Keeps the presented token if we gave it, to this user or to another on the same device.
+    async fn remember_device(
+        &self,
+        tx: &mut PgConnection,
+        attempt: &Attempt,
+        view: &LoginView,
+        user: UserId,
+    ) -> Result<String> {
+        let (token, hash) = match &attempt.device {
+            Some((token, hash)) if view.device_exists => (token.clone(), *hash),
+            _ => {
+                let fresh = crypto::random::<32>();
+                (crypto::to_base64url(&fresh), crypto::sha256(&fresh))
+            }
+        };
+        let ttl = self.settings.device_ttl.as_secs_f64();
+        repos::sessions::remember_device(tx, user, &hash, ttl).await?;
+        Ok(token)
+    }
+
+    async fn open(
+        &self,
+        tx: &mut PgConnection,
+        attempt: &Attempt,
+        user: User,
+        version: i64,
+        device_token: String,
+        origin: &Origin,
+    ) -> Result<Opened> {
+        let session = SessionId(self.clock.new_id());
+        let (sliding, absolute) = self.lifetimes(attempt.remember);
+        let address = origin.address_text();
+        let new = NewSession {
+            id: session,
+            user_id: user.id,
+            remember: attempt.remember,
+            device_name: attempt.device_name.as_deref(),
+            user_agent: origin.user_agent.as_deref(),
+            address: address.as_deref(),
+            sliding_secs: sliding.as_secs_f64(),
+            absolute_secs: absolute.as_secs_f64(),
+        };
+        let expires_at = repos::sessions::insert(tx, &new).await?;
+        let refresh = RefreshToken::first(session);
+        let salt = crypto::random::<32>();
+        repos::sessions::insert_token(tx, session, 0, &refresh.hash(), &salt).await?;
+        let event = NewAuditEvent {
+            actor: Some(user.id),
+            action: Action::LoginSucceeded,
+            target: Target::session(session),
+            details: json!({"remember_me": attempt.remember}),
+        };
+        self.audit.record(tx, event, origin).await?;
+        Ok(Opened { user, version, session, refresh, expires_at, device_token })
+    }
+
+    fn signed_in(&self, attempt: &Attempt, opened: Opened) -> Result<SignedIn> {
+        let identity = Identity {
+            user_id: opened.user.id,
+            session_id: opened.session,
+            role: opened.user.role,
+            version: opened.version,
+        };
+        Ok(SignedIn {
+            access: self.tokens.issue(&identity)?,
+            refresh: RefreshGrant {
+                token: opened.refresh.encode(),
+                expires_at: opened.expires_at,
+                remember: attempt.remember,
+            },
+            device_token: opened.device_token,
+            user: opened.user,
+        })
+    }
+}

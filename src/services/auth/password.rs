@@ -1,0 +1,101 @@
+//! Changing one's password.
+
+use serde_json::json;
+
+use super::{
+    Auth, announce::Voided, invalid_credentials, register::check_new_password,
+    throttle::too_many_attempts,
+};
+use crate::{
+    domain::{
+        audit::{Action, NewAuditEvent, Origin, Target},
+        auth::{EndReason, Identity},
+        email::Email,
+        password::Password,
+        users::User,
+    },
+    error::{Error, Result},
+    repos::{self, login_failures},
+    shared::password_hasher::Verdict,
+};
+
+impl Auth {
+    /// Needs the current password, guesses of which count like failed logins. Every other
+    /// session of the user ends.
+    pub async fn change_password(
+        &self,
+        actor: &Identity,
+        current: &str,
+        new: String,
+        origin: &Origin,
+    ) -> Result<()> {
+        let current = Password::parse("current_password", current)?;
+        let (user, stored) = self.own_account(actor).await?;
+        let email = Email::parse(&user.email)?;
+        let words = vec![email.local_part().to_owned(), user.name.clone()];
+        let new = check_new_password("new_password", new, words).await?;
+        self.prove_password(&email, current, &stored, origin).await?;
+        let hash = self.hasher.hash(new).await?;
+        let voided = self
+            .db
+            .tx("auth.change_password", async |tx| {
+                // Somebody else may have changed it since it was compared.
+                if repos::users::confirm(tx, user.id, &stored).await?.is_none() {
+                    return Err(invalid_credentials());
+                }
+                repos::users::set_password_hash(tx, user.id, &hash).await?;
+                let (others, reason) = (Some(actor.session_id), EndReason::PasswordChanged);
+                let ended = repos::sessions::end_all(tx, user.id, others, reason).await?;
+                let voided = Voided::sessions(tx, ended).await?;
+                let event = NewAuditEvent {
+                    actor: Some(user.id),
+                    action: Action::PasswordChanged,
+                    target: Target::user(user.id),
+                    details: json!({"sessions_ended": voided.session_count()}),
+                };
+                self.audit.record(tx, event, origin).await?;
+                Ok(voided)
+            })
+            .await?;
+        self.announcer.announce(&voided);
+        Ok(())
+    }
+
+    async fn own_account(&self, actor: &Identity) -> Result<(User, String)> {
+        self.db
+            .read("auth.own_account", async |conn| {
+                let user = repos::users::find(conn, actor.user_id).await?;
+                let hash = repos::users::password_hash(conn, actor.user_id).await?;
+                user.zip(hash).ok_or_else(Error::not_found)
+            })
+            .await
+    }
+
+    async fn prove_password(
+        &self,
+        email: &Email,
+        password: Password,
+        stored: &str,
+        origin: &Origin,
+    ) -> Result<()> {
+        let buckets = self.buckets(email.key(), origin.address);
+        let keys = buckets.all();
+        let blocked = self
+            .db
+            .read("auth.prove_password", async |conn| {
+                login_failures::blocked_secs(conn, &keys).await
+            })
+            .await?;
+        if let Some(secs) = blocked {
+            return Err(too_many_attempts(secs));
+        }
+        if self.hasher.verify(password, Some(stored.to_owned())).await? != Verdict::Mismatch {
+            return Ok(());
+        }
+        let unheard = self
+            .db
+            .tx("auth.refuse_password", async |tx| self.count_failure(tx, &buckets).await)
+            .await?;
+        Err(unheard.map_or_else(invalid_credentials, too_many_attempts))
+    }
+}

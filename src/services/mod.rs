@@ -1,0 +1,48 @@
+//! What the product does: rules, transactions, events. Every door calls these, and they know
+//! neither HTTP nor each other's tables.
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use crate::shared::{clock::Clock, cursor::CursorKey};
+
+pub mod audit;
+pub mod auth;
+pub mod health;
+pub mod migrations;
+pub mod reaper;
+pub mod users;
+
+/// One of each, shared by all doors.
+#[derive(Clone)]
+pub struct Services(Arc<All>);
+
+pub struct All {
+    pub auth: auth::Auth,
+    pub users: users::Users,
+    pub audit: audit::AuditTrail,
+    pub health: health::Health,
+    pub cursors: CursorKey,
+    pub cookies: CookiePolicy,
+    pub jwks_max_age: Duration,
+    pub clock: Clock,
+}
+
+/// What doors to browsers need to know.
+pub struct CookiePolicy {
+    /// `Secure` and the `__Host-` prefix.
+    pub secure: bool,
+    pub device_ttl: Duration,
+}
+
+impl Services {
+    pub fn new(all: All) -> Self {
+        Self(Arc::new(all))
+    }
+}
+
+impl Deref for Services {
+    type Target = All;
+    fn deref(&self) -> &All {
+        &self.0
+    }
+}

@@ -1,0 +1,236 @@
+//! Following a table of changes without missing any.
+//!
+//! Ids are taken from a sequence but become visible when their transactions commit, which may
+//! be in another order: a follower that remembers only the highest id loses the late ones. So
+//! the position is the highest id below which nothing is missing, and a missing id holds it
+//! until it appears or is older than any transaction can be ([`PATIENCE`]); then it was rolled
+//! back. While nothing is missing, only new rows are read.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{
+    sync::{Notify, broadcast},
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{domain::feed::Change, error::Result};
+
+/// How often the table is asked when nobody says that something changed.
+const POLL: Duration = Duration::from_millis(300);
+/// Longer than a transaction that writes to the feed can last (see `Db`'s limits).
+const PATIENCE: TimeDelta = TimeDelta::seconds(30);
+/// Without news for this long a follower no longer vouches for what it knows.
+pub const STALE_AFTER: Duration = Duration::from_secs(30);
+
+/// What one look at the table gave.
+pub struct Batch {
+    /// All rows with an id above the position, in order.
+    pub rows: Vec<Change>,
+    /// The highest id in the table, 0 when it is empty.
+    pub newest: i64,
+    /// The database's clock.
+    pub now: DateTime<Utc>,
+}
+
+/// Where a follower stands.
+#[derive(Debug, Default)]
+pub struct Position {
+    /// Everything up to here was seen or will never appear.
+    complete: i64,
+    /// Seen above it.
+    seen: BTreeSet<i64>,
+}
+
+impl Position {
+    pub fn after(&self) -> i64 {
+        self.complete
+    }
+
+    /// The rows not seen before; remembers them.
+    pub fn take(&mut self, batch: Batch) -> Vec<Change> {
+        if batch.newest > 0 && batch.newest < self.complete {
+            // The table was restored from an older copy: ids start again.
+            *self = Self::default();
+            return Vec::new();
+        }
+        let mut fresh = Vec::new();
+        for row in batch.rows {
+            if row.id > self.complete + 1 && batch.now - row.at > PATIENCE {
+                self.give_up_below(row.id);
+            }
+            if row.id > self.complete && self.seen.insert(row.id) {
+                fresh.push(row);
+            }
+            self.advance();
+        }
+        fresh
+    }
+
+    fn give_up_below(&mut self, id: i64) {
+        self.complete = self.complete.max(id - 1);
+        self.seen = self.seen.split_off(&id);
+    }
+
+    fn advance(&mut self) {
+        while self.seen.remove(&(self.complete + 1)) {
+            self.complete += 1;
+        }
+    }
+}
+
+/// The handle others hold: wakes the follower and tells whether it is up to date.
+#[derive(Clone)]
+pub struct Feed {
+    wake: Arc<Notify>,
+    started: Instant,
+    /// Milliseconds after `started` of the last successful look; 0 for none yet.
+    looked: Arc<AtomicU64>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { wake: Arc::default(), started: Instant::now(), looked: Arc::default() }
+    }
+}
+
+impl Feed {
+    /// Makes the follower look at once.
+    pub fn nudge(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Time since the last successful look; `None` before the first.
+    pub fn age(&self) -> Option<Duration> {
+        let looked = self.looked.load(Ordering::Acquire);
+        let since = self.started + Duration::from_millis(looked);
+        (looked > 0).then(|| since.elapsed())
+    }
+
+    pub fn is_current(&self) -> bool {
+        self.age().is_some_and(|age| age < STALE_AFTER)
+    }
+
+    /// Looks until `stop`: every [`POLL`], when nudged, and when another instance says so.
+    pub async fn follow<F: Future<Output = Result<Batch>>>(
+        self,
+        mut hints: broadcast::Receiver<String>,
+        look: impl Fn(i64) -> F,
+        apply: impl Fn(&[Change]),
+        stop: CancellationToken,
+    ) {
+        let mut position = Position::default();
+        let mut tick = tokio::time::interval(POLL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+                () = self.wake.notified() => {}
+                () = heard(&mut hints) => {}
+            }
+            match look(position.after()).await {
+                Ok(batch) => self.note(&position.take(batch), &apply),
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "the change feed cannot be read")
+                }
+            }
+        }
+    }
+
+    fn note(&self, fresh: &[Change], apply: &impl Fn(&[Change])) {
+        if !fresh.is_empty() {
+            apply(fresh);
+        }
+        let at = self.started.elapsed().as_millis() as u64;
+        self.looked.store(at.max(1), Ordering::Release);
+    }
+}
+
+/// Returns when a hint came (or some were missed, which is one as well), never when the bus ends.
+async fn heard(hints: &mut broadcast::Receiver<String>) {
+    if let Err(broadcast::error::RecvError::Closed) = hints.recv().await {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    /// A batch read at `now` of rows `(id, second of writing)`.
+    fn batch(now: i64, rows: &[(i64, i64)]) -> Batch {
+        let rows = rows.iter().map(|&(id, second)| Change {
+            id,
+            at: at(second),
+            kind: "user".to_owned(),
+            key: Uuid::nil(),
+            value: 0,
+        });
+        let rows: Vec<_> = rows.collect();
+        let newest = rows.iter().map(|row| row.id).max().unwrap_or_default();
+        Batch { rows, newest, now: at(now) }
+    }
+
+    fn ids(rows: Vec<Change>) -> Vec<i64> {
+        rows.iter().map(|row| row.id).collect()
+    }
+
+    #[test]
+    fn a_row_that_commits_late_is_still_seen_and_the_others_only_once() {
+        let mut position = Position::default();
+        assert_eq!(ids(position.take(batch(1, &[(1, 1), (3, 1)]))), [1, 3]);
+        assert_eq!(position.after(), 1);
+        assert_eq!(ids(position.take(batch(2, &[(2, 1), (3, 1)]))), [2]);
+        assert_eq!(position.after(), 3);
+    }
+
+    #[test]
+    fn a_rolled_back_id_is_given_up_when_no_transaction_can_be_that_old() {
+        let mut position = Position::default();
+        position.take(batch(1, &[(1, 1), (3, 1)]));
+        assert_eq!(ids(position.take(batch(31, &[(3, 1), (4, 30)]))), [4]);
+        assert_eq!(position.after(), 1);
+        assert!(position.take(batch(32, &[(3, 1), (4, 30)])).is_empty());
+        assert_eq!(position.after(), 4);
+    }
+
+    #[test]
+    fn a_follower_that_starts_late_skips_what_was_reaped() {
+        let mut position = Position::default();
+        assert_eq!(ids(position.take(batch(1000, &[(5000, 10), (5001, 999)]))), [5000, 5001]);
+        assert_eq!(position.after(), 5001);
+    }
+
+    #[test]
+    fn a_restored_table_starts_over() {
+        let mut position = Position::default();
+        position.take(batch(1, &[(1, 1), (2, 1), (3, 1)]));
+        position.take(Batch { rows: Vec::new(), newest: 1, now: at(2) });
+        assert_eq!(position.after(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_feed_is_current_only_after_a_look_and_for_thirty_seconds() {
+        let feed = Feed::default();
+        assert!(!feed.is_current());
+        tokio::time::advance(Duration::from_millis(5)).await;
+        feed.note(&[], &|_: &[Change]| {});
+        assert!(feed.is_current());
+        tokio::time::advance(STALE_AFTER).await;
+        assert!(!feed.is_current());
+    }
+}

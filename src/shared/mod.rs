@@ -1,0 +1,10 @@
+//! Building blocks that know no domain and no HTTP route.
+
+pub mod bus;
+pub mod circuit_breaker;
+pub mod clock;
+pub mod crypto;
+pub mod cursor;
+pub mod feed;
+pub mod password_hasher;
+pub mod rate_limit;

@@ -1,0 +1,26 @@
+//! One JSON line per event (or pretty in development), to standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{
+    config::{Log, LogFormat},
+    error::{Error, Result},
+};
+
+/// Installs the subscriber; a second call changes nothing, so tests may all call it.
+pub fn install(config: &Log) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.filter)
+        .map_err(|_| Error::internal("log.filter (RUST_LOG) is not a filter"))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let _ = match config.format {
+        LogFormat::Json => {
+            let json = layer.json().flatten_event(true);
+            registry.with(json.with_current_span(false).with_span_list(false)).try_init()
+        }
+        LogFormat::Pretty => registry.with(layer.compact()).try_init(),
+    };
+    Ok(())
+}

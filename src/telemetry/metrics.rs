@@ -1,0 +1,106 @@
+//! Every metric of the service, named once, with its type, unit and meaning; and the recorder.
+
+use std::sync::OnceLock;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// What kind of series a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One metric as the documentation lists it.
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: MetricKind,
+    pub unit: Option<Unit>,
+    pub help: &'static str,
+}
+
+macro_rules! metrics_table {
+    ($($constant:ident $name:literal $kind:ident $unit:expr, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+
+        /// All of them.
+        pub const ALL: &[Metric] = &[
+            $(Metric { name: $name, kind: MetricKind::$kind, unit: $unit, help: $help }),*
+        ];
+    };
+}
+
+metrics_table! {
+    HTTP_REQUESTS "http_requests_total" Counter None,
+        "Answers given, by method, route template and status";
+    HTTP_DURATION "http_request_duration_seconds" Histogram Some(Unit::Seconds),
+        "Time from the request's head to the answer's head, by method and route template";
+    HTTP_IN_FLIGHT "http_requests_in_flight" Gauge None,
+        "Requests being worked on, those that outlived their deadline included";
+    HTTP_SHED "http_requests_shed_total" Counter None,
+        "Requests refused because the service was working at its limit";
+    HTTP_ABANDONED "http_requests_abandoned_total" Counter None,
+        "Requests whose client left before the answer";
+    HTTP_LATE "http_requests_late_total" Counter None,
+        "Unsafe requests that ended after their deadline had been answered with 504";
+    HTTP_CONNECTIONS "http_connections_open" Gauge None,
+        "Open client connections";
+    DB_DURATION "db_work_duration_seconds" Histogram Some(Unit::Seconds),
+        "Time of a named transaction or read, the wait for a connection included";
+    DB_POOL_WAIT "db_pool_wait_seconds" Histogram Some(Unit::Seconds),
+        "Time to get a connection from the pool";
+    DB_POOL_SIZE "db_pool_connections" Gauge None,
+        "Connections in the pool, by state idle or used";
+    DB_CONFLICTS "db_conflict_retries_total" Counter None,
+        "Transactions tried again after a serialization failure or deadlock";
+    DB_CONNECTIONS_CUT "db_connections_cut_total" Counter None,
+        "Connections closed in the middle of their work";
+    HASH_QUEUE "password_hash_queue_length" Gauge None,
+        "Password hashes waiting for a thread";
+    HASH_WAIT "password_hash_wait_seconds" Histogram Some(Unit::Seconds),
+        "Time a password hash waited for a thread";
+    HASH_REFUSED "password_hash_refused_total" Counter None,
+        "Password hashes refused because the queue was full";
+    FEED_LAG "change_feed_age_seconds" Gauge Some(Unit::Seconds),
+        "Time since the change feed was last read";
+    LOGIN_OUTCOMES "auth_logins_total" Counter None,
+        "Logins, by outcome";
+    REFRESH_OUTCOMES "auth_refreshes_total" Counter None,
+        "Refreshes, by outcome";
+    RATE_LIMITED "rate_limited_total" Counter None,
+        "Requests over a rate limit, by policy";
+    HEALTH "health_check_up" Gauge None,
+        "1 when the checked dependency answers, by check";
+}
+
+/// Upper bounds in seconds, from a cache hit to the request deadline.
+const SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Installs the recorder, once per process; later calls give the same handle.
+pub fn install() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let handle = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
+                .and_then(|builder| builder.install_recorder())
+                .expect("buckets are not empty and this is the only recorder");
+            describe_all();
+            handle
+        })
+        .clone()
+}
+
+fn describe_all() {
+    for metric in ALL {
+        let unit = metric.unit.unwrap_or(Unit::Count);
+        match metric.kind {
+            MetricKind::Counter => describe_counter!(metric.name, unit, metric.help),
+            MetricKind::Gauge => describe_gauge!(metric.name, unit, metric.help),
+            MetricKind::Histogram => describe_histogram!(metric.name, unit, metric.help),
+        }
+    }
+}
