@@ -1,10 +1,10 @@
 //! The composition root: configuration in, a running service out. The only file that knows
 //! everything.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::sync::Notify;
+use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
     config::Config,
@@ -15,6 +15,7 @@ use crate::{
     middleware::{self, Stack, route_info::Access},
     redis::Redis,
     repos, routes,
+    server::{self, Exit},
     services::{
         All, CookiePolicy, Services,
         audit::AuditTrail,
@@ -123,6 +124,20 @@ impl App {
         middleware::apply(router, &stack).with_state(self.services.clone())
     }
 
+    /// Listens and serves until a signal; then drains.
+    pub async fn serve(&self) -> io::Result<Exit> {
+        let server = &self.config.server;
+        let mut listeners = vec![(listen((server.host, server.port).into())?, self.router())];
+        if let Some(address) = self.config.ops.listen {
+            listeners.push((listen(address)?, self.operations_router()));
+        }
+        self.start();
+        let not_ready = || self.services.health.set_draining();
+        let exit = server::run(server, &self.lifecycle, listeners, not_ready).await?;
+        self.db.close().await;
+        Ok(exit)
+    }
+
     /// Starts the loops behind the requests, and the start-up work.
     pub fn start(&self) {
         let life = &self.lifecycle;
@@ -170,6 +185,12 @@ impl App {
             tracing::info!("start-up work is done");
         }
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = server::listen(address)?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    Ok(listener)
 }
 
 fn redis(config: &Config) -> Result<Option<Redis>> {

@@ -153,16 +153,7 @@ fn with_app(
 }
 
 async fn serve(app: &App) -> Result<ExitCode, Failure> {
-    let server = &app.config.server;
-    let listener = server::listen((server.host, server.port).into())?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
-    let mut listeners = vec![(listener, app.router())];
-    if let Some(address) = app.config.ops.listen {
-        let listener = server::listen(address)?;
-        tracing::info!(address = %listener.local_addr()?, "listening for operations");
-        listeners.push((listener, app.operations_router()));
-    }
-    match server::run(app, listeners).await? {
+    match app.serve().await? {
         Exit::Clean => Ok(ExitCode::SUCCESS),
         Exit::Forced => Ok(ExitCode::FAILURE),
     }

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::{
-    app::App,
+    config::Server,
     lifecycle::{Lifecycle, Signals},
     middleware::client::Peer,
     telemetry::metrics as names,
@@ -64,13 +64,16 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(local, address.port())
 }
 
-/// Serves until a signal, then drains.
-pub async fn run(app: &App, listeners: Vec<(TcpListener, Router)>) -> io::Result<Exit> {
+/// Serves until a signal, then drains: `not_ready` is called at once, and new requests are
+/// served until load balancers have noticed; then what is under way finishes.
+pub async fn run(
+    server: &Server,
+    life: &Lifecycle,
+    listeners: Vec<(TcpListener, Router)>,
+    not_ready: impl Fn(),
+) -> io::Result<Exit> {
     let mut signals = Signals::new()?;
-    let life = &app.lifecycle;
-    let server = &app.config.server;
-    let connections = TaskTracker::new();
-    let doors = TaskTracker::new();
+    let (doors, connections) = (TaskTracker::new(), TaskTracker::new());
     for (listener, router) in listeners {
         let door = Door {
             router,
@@ -81,28 +84,37 @@ pub async fn run(app: &App, listeners: Vec<(TcpListener, Router)>) -> io::Result
         doors.spawn(door.serve(listener));
     }
     doors.close();
-    app.start();
     signals.next().await;
     tracing::info!("draining: not ready, still serving");
-    app.services.health.set_draining();
+    not_ready();
     life.draining().cancel();
-    let drain = async {
-        tokio::time::sleep(server.drain_delay).await;
-        life.closing().cancel();
-        doors.wait().await;
-        connections.close();
-        let finish = async { tokio::join!(connections.wait(), life.finish_work()) };
-        let finished = timeout(server.shutdown_timeout, finish).await.is_ok();
-        let stopped = timeout(server.shutdown_timeout, life.stop()).await.is_ok();
-        app.db.close().await;
-        finished && stopped
-    };
     let exit = tokio::select! {
-        clean = drain => if clean { Exit::Clean } else { Exit::Forced },
+        exit = drain(server, life, &doors, &connections) => exit,
         () = signals.next() => Exit::Forced,
     };
     tracing::info!(clean = exit == Exit::Clean, "stopped");
     Ok(exit)
+}
+
+async fn drain(
+    server: &Server,
+    life: &Lifecycle,
+    doors: &TaskTracker,
+    connections: &TaskTracker,
+) -> Exit {
+    tokio::time::sleep(server.drain_delay).await;
+    life.closing().cancel();
+    doors.wait().await;
+    connections.close();
+    let finish = async {
+        connections.wait().await;
+        life.finish_work().await;
+        life.stop().await;
+    };
+    match timeout(server.shutdown_timeout, finish).await {
+        Ok(()) => Exit::Clean,
+        Err(_) => Exit::Forced,
+    }
 }
 
 #[derive(Clone)]

@@ -9,13 +9,14 @@ use crate::config::Cors;
 const METHODS: [Method; 5] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-pub fn layer(config: &Cors) -> CorsLayer {
+/// `None` when no origin is listed: then OPTIONS is a method like others, which no route has.
+pub fn layer(config: &Cors) -> Option<CorsLayer> {
     if config.allowed_origins.is_empty() {
-        return CorsLayer::new();
+        return None;
     }
     let origins = config.allowed_origins.iter();
     let origins = origins.filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok());
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)
         .allow_methods(METHODS)
@@ -36,5 +37,6 @@ pub fn layer(config: &Cors) -> CorsLayer {
             HeaderName::from_static("ratelimit-policy"),
             X_REQUEST_ID,
         ])
-        .max_age(config.max_age)
+        .max_age(config.max_age);
+    Some(layer)
 }

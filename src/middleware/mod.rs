@@ -54,7 +54,7 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             // Sees the final status, and the clients that leave.
             .layer(StepLayer(access_log::AccessLog))
             .layer(StepLayer(security_headers::SecurityHeaders))
-            .layer(cors::layer(&config.cors))
+            .option_layer(cors::layer(&config.cors))
             // The only place that renders refusals, those of axum and tower included.
             .layer(StepLayer(error_mapper::ErrorMapper))
             .layer(StepLayer(catch_panic::CatchPanic))

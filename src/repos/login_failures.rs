@@ -12,7 +12,7 @@ use crate::{
 pub async fn lock(conn: &mut PgConnection, buckets: &[Vec<u8>]) -> Result<Vec<Standing>> {
     let rows = sqlx::query!(
         r#"insert into login_failures as f (bucket, failures, last_failed_at, blocked_until)
-           select bucket, 0, clock_timestamp(), '-infinity' from unnest($1::bytea[]) bucket order by bucket
+           select bucket, 0, clock_timestamp(), to_timestamp(0) from unnest($1::bytea[]) bucket order by bucket
            on conflict (bucket) do update set failures = f.failures
            returning bucket, failures,
                extract(epoch from clock_timestamp() - last_failed_at)::float8 as "quiet_secs!",

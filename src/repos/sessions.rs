@@ -307,6 +307,17 @@ pub async fn login_view(
     .await?)
 }
 
+/// Takes what tells of the person from all sessions of a user.
+pub async fn anonymise(conn: &mut PgConnection, user: UserId) -> Result<()> {
+    sqlx::query!(
+        "update sessions set device_name = null, user_agent = null, address = null where user_id = $1",
+        user.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub async fn forget_devices(conn: &mut PgConnection, user: UserId) -> Result<()> {
     sqlx::query!("delete from known_devices where user_id = $1", user.0).execute(conn).await?;
     Ok(())

@@ -135,6 +135,7 @@ impl Users {
                 let authz_version = repos::users::anonymise(tx, id).await?;
                 let reason = EndReason::AccountDeleted;
                 let ended = repos::sessions::end_all(tx, id, None, reason).await?;
+                repos::sessions::anonymise(tx, id).await?;
                 repos::sessions::forget_devices(tx, id).await?;
                 let mut voided = Voided::sessions(tx, ended).await?;
                 voided.add_user(tx, id, authz_version).await?;

@@ -14,7 +14,8 @@ pub fn install(config: &Log) -> Result<()> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|_| Error::internal("log.filter (RUST_LOG) is not a filter"))?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let layer =
+        fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let _ = match config.format {
         LogFormat::Json => {
             let json = layer.json().flatten_event(true);

@@ -1,0 +1,29 @@
+# The recipes are scripts in .ci/, which also run without make.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt sqlx stop clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: ## the API with a database, cache and demo accounts of its own; Ctrl-C stops it all
+	@.ci/dev
+
+test: ## all tests; ARGS='--test api login' picks some
+	@.ci/test $(ARGS)
+
+lint: ## formatting, clippy, .sqlx, shell scripts, licences
+	@.ci/lint
+
+fmt: ## formats the code
+	@cargo fmt
+
+sqlx: ## describes the queries again (.sqlx), after a change to one or to migrations/
+	@.ci/sqlx
+
+stop: ## stops everything that this checkout has running
+	@.ci/dev stop
+
+clean: stop ## removes builds, data and tools
+	@for dir in .run/*/lock; do [ ! -e "$$dir" ] || .ci/services wipe "$${dir%/lock}"; done
+	@rm -rf .run
+	@cargo clean

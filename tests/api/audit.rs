@@ -1,0 +1,51 @@
+//! The audit trail.
+
+use serde_json::json;
+
+use super::support::TestApp;
+
+#[tokio::test]
+async fn an_event_tells_who_did_what_to_whom_and_from_where() {
+    let app = TestApp::new().await;
+    let (root, ada) = (app.admin("root").await, app.customer("ada").await);
+    let call = app.call("PATCH", &format!("/api/v1/users/{}", ada.id)).bearer(&root.access);
+    let call = call.header("x-request-id", "audit-1").header("user-agent", "Console/1");
+    call.json(&json!({"disabled": true})).send().await.expect(200);
+    let path = format!("/api/v1/admin/audit-events?target_id={}&action=user.updated", ada.id);
+    let list = app.get(&path).bearer(&root.access).send().await.expect(200).json();
+    let event = &list["data"][0];
+    assert_eq!(list["data"].as_array().unwrap().len(), 1);
+    assert_eq!(event["actor_id"], json!(root.id));
+    assert_eq!((&event["target_type"], &event["target_id"]), (&json!("user"), &json!(ada.id)));
+    assert_eq!(
+        (&event["request_id"], &event["user_agent"]),
+        (&json!("audit-1"), &json!("Console/1"))
+    );
+    assert_eq!(event["address"], "127.0.0.1");
+    assert_eq!(event["details"], json!({"disabled": {"from": false, "to": true}}));
+}
+
+#[tokio::test]
+async fn the_trail_can_only_grow() {
+    let app = TestApp::new().await;
+    app.customer("ada").await;
+    for statement in [
+        "update audit_events set action = 'x'",
+        "delete from audit_events",
+        "truncate audit_events",
+    ] {
+        let refused = sqlx::query(statement).execute(&app.pool).await.unwrap_err();
+        assert!(refused.to_string().contains("append-only"), "{refused}");
+    }
+    assert!(app.count("select count(*) from audit_events").await > 0);
+}
+
+#[tokio::test]
+async fn what_was_refused_or_rolled_back_leaves_no_event() {
+    let app = TestApp::new().await;
+    let root = app.admin("root").await;
+    let before = app.count("select count(*) from audit_events").await;
+    let call = app.call("PATCH", &format!("/api/v1/users/{}", root.id)).bearer(&root.access);
+    call.json(&json!({"role": "staff"})).send().await.expect(409);
+    assert_eq!(app.count("select count(*) from audit_events").await, before);
+}

@@ -1,0 +1,116 @@
+//! Databases: one migrated template per set of migrations, copied for each test.
+
+use std::{
+    process,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use url::Url;
+
+/// Serialises the making of the template over test binaries.
+const TEMPLATE_LOCK: i64 = 20_261_121;
+
+pub struct Database {
+    name: String,
+}
+
+impl Database {
+    pub fn clone_of_template() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mainstay_test_{}_{next}", process::id());
+        let create = format!("create database {name} template {}", template());
+        on_server(async move |conn| {
+            conn.execute(AssertSqlSafe(create)).await.unwrap();
+        });
+        Self { name }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn url(&self) -> String {
+        url_of(&self.name)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let drop = format!("drop database if exists {} with (force)", self.name);
+        on_server(async move |conn| {
+            let _ = conn.execute(AssertSqlSafe(drop)).await;
+        });
+    }
+}
+
+fn server_url() -> String {
+    std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run `make test`")
+}
+
+fn url_of(database: &str) -> String {
+    let mut url = Url::parse(&server_url()).unwrap();
+    url.set_path(database);
+    url.into()
+}
+
+/// On a thread and runtime of its own, so that it works from `Drop` and from any runtime.
+fn on_server<T: Send + 'static>(
+    work: impl AsyncFnOnce(&mut PgConnection) -> T + Send + 'static,
+) -> T {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let mut conn = PgConnection::connect(&server_url()).await.unwrap();
+            let result = work(&mut conn).await;
+            conn.close().await.unwrap();
+            result
+        })
+    };
+    std::thread::spawn(run).join().unwrap()
+}
+
+/// Migrated once per process; made once per set of migrations.
+fn template() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let name = format!("mainstay_template_{}", fingerprint());
+        let made = name.clone();
+        on_server(async move |conn| make_template(conn, &made).await);
+        name
+    })
+}
+
+fn fingerprint() -> String {
+    let mut all: Vec<_> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    all.sort();
+    let text: Vec<u8> = all.iter().flat_map(|path| std::fs::read(path).unwrap()).collect();
+    let digest = mainstay::shared::crypto::sha256(&text);
+    digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn make_template(conn: &mut PgConnection, name: &str) {
+    let lock = sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK);
+    lock.execute(&mut *conn).await.unwrap();
+    let exists = sqlx::query_scalar("select exists(select from pg_database where datname = $1)");
+    let exists: bool = exists.bind(name).fetch_one(&mut *conn).await.unwrap();
+    if !exists {
+        // Renamed when it is whole, so that a killed run leaves no half of one.
+        let raw = format!("{name}_{}", process::id());
+        conn.execute(AssertSqlSafe(format!("create database {raw}"))).await.unwrap();
+        let vars = [("DATABASE_URL".to_owned(), url_of(&raw))].into();
+        let config = super::config(&vars);
+        mainstay::services::migrations::up(&config.database).await.unwrap();
+        let rename = format!("alter database {raw} rename to {name}");
+        conn.execute(AssertSqlSafe(rename)).await.unwrap();
+    }
+    let unlock = sqlx::query("select pg_advisory_unlock($1)").bind(TEMPLATE_LOCK);
+    unlock.execute(conn).await.unwrap();
+}

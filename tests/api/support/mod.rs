@@ -1,0 +1,115 @@
+//! A running service per test.
+
+pub mod client;
+pub mod database;
+pub mod people;
+pub mod statements;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::Router;
+use mainstay::{
+    app::App,
+    config::{Config, Inputs},
+};
+use sqlx::PgPool;
+
+pub use client::{Answer, Call};
+pub use database::Database;
+pub use people::Person;
+
+/// The service with its router, on a database and a Redis prefix of its own.
+pub struct TestApp {
+    pub app: App,
+    pub router: Router,
+    pub pool: PgPool,
+    vars: BTreeMap<String, String>,
+    /// Dropped last: with it goes the database.
+    _database: Option<Database>,
+}
+
+impl TestApp {
+    pub async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With some variables of the environment beside the usual ones.
+    pub async fn with(vars: &[(&str, &str)]) -> Self {
+        let database = Database::clone_of_template();
+        let mut all = usual(&database);
+        all.extend(vars.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        Self::start(all, Some(database)).await
+    }
+
+    /// Another instance beside this one: the same database, the same Redis.
+    pub async fn sibling(&self) -> Self {
+        Self::start(self.vars.clone(), None).await
+    }
+
+    async fn start(vars: BTreeMap<String, String>, database: Option<Database>) -> Self {
+        let config = config(&vars);
+        let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
+        let app = App::new(config).unwrap();
+        mainstay::telemetry::metrics::install();
+        app.start();
+        let router = app.router();
+        let test = Self { app, router, pool, vars, _database: database };
+        eventually("the service starts", async || test.app.services.health.is_started()).await;
+        test
+    }
+
+    pub fn call(&self, method: &str, path: &str) -> Call {
+        Call::new(self.router.clone(), method, path)
+    }
+
+    pub fn get(&self, path: &str) -> Call {
+        self.call("GET", path)
+    }
+
+    pub fn post(&self, path: &str) -> Call {
+        self.call("POST", path)
+    }
+
+    /// One number out of the database.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+
+    pub async fn execute(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.pool).await.unwrap();
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.app.lifecycle.stopped().cancel();
+    }
+}
+
+fn usual(database: &Database) -> BTreeMap<String, String> {
+    let redis = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run `make test`");
+    let pairs = [
+        ("DATABASE_URL", database.url()),
+        ("REDIS_URL", redis),
+        ("APP__REDIS__PREFIX", format!("{}:", database.name())),
+        ("APP__DATABASE__MIGRATE_ON_START", "false".to_owned()),
+        ("APP__DATABASE__MAX_CONNECTIONS", "8".to_owned()),
+        ("APP__LIMITS__ENABLED", "false".to_owned()),
+        ("APP__AUTH__HASH_QUEUE", "256".to_owned()),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+pub fn config(vars: &BTreeMap<String, String>) -> Config {
+    let inputs = Inputs { vars: vars.clone(), config_dir: None };
+    Config::load(&inputs).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Waits for what must become true within three times its bound of a second.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < Duration::from_secs(10), "in vain waited until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,108 @@
+//! Guessing is slowed down, people are not.
+
+use serde_json::json;
+
+use super::support::{Answer, TestApp, people::PASSWORD};
+
+const WRONG: &str = "wrong-velvet-lantern";
+
+async fn fail(app: &TestApp, email: &str, times: usize) {
+    for _ in 0..times {
+        app.login(email, WRONG).await.expect_problem(401, "INVALID_CREDENTIALS");
+    }
+}
+
+async fn login_from(app: &TestApp, email: &str, password: &str, device: &str) -> Answer {
+    let body = json!({"email": email, "password": password, "device_token": device});
+    app.post("/api/v1/auth/login").json(&body).send().await
+}
+
+#[tokio::test]
+async fn after_ten_failures_even_the_right_password_waits_and_the_wait_grows() {
+    let app = TestApp::new().await;
+    app.customer("ada").await;
+    fail(&app, "ada@example.com", 10).await;
+    let answer = app.login("ada@example.com", PASSWORD).await;
+    let answer = answer.expect_problem(429, "TOO_MANY_ATTEMPTS");
+    assert_eq!(answer.header("retry-after"), "1");
+    app.execute("update login_failures set blocked_until = now() - interval '1 second'").await;
+    fail(&app, "ada@example.com", 1).await;
+    let answer = app.login("ada@example.com", WRONG).await.expect(429);
+    assert_eq!(answer.header("retry-after"), "2");
+    app.execute("update login_failures set blocked_until = now() - interval '1 second'").await;
+    app.login("ada@example.com", PASSWORD).await.expect(200);
+    fail(&app, "ada@example.com", 9).await;
+}
+
+#[tokio::test]
+async fn unknown_addresses_are_throttled_like_known_ones() {
+    let app = TestApp::new().await;
+    app.customer("ada").await;
+    for email in ["ada@example.com", "nobody@example.com"] {
+        fail(&app, email, 10).await;
+        let answer = app.login(email, WRONG).await.expect_problem(429, "TOO_MANY_ATTEMPTS");
+        assert_eq!(answer.header("retry-after"), "1");
+    }
+}
+
+#[tokio::test]
+async fn a_known_device_gets_in_while_others_are_throttled() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    fail(&app, &ada.email, 10).await;
+    login_from(&app, &ada.email, PASSWORD, &ada.device).await.expect(200);
+    app.login(&ada.email, PASSWORD).await.expect(429);
+    let eve = app.customer("eve").await;
+    login_from(&app, &ada.email, PASSWORD, &eve.device).await.expect(429);
+}
+
+#[tokio::test]
+async fn a_known_device_that_guesses_is_known_no_more() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    for _ in 0..20 {
+        login_from(&app, &ada.email, WRONG, &ada.device).await.expect(401);
+    }
+    login_from(&app, &ada.email, WRONG, &ada.device).await.expect(429);
+}
+
+#[tokio::test]
+async fn one_password_over_many_accounts_is_stopped_after_fifty() {
+    let app = TestApp::new().await;
+    let mut heard = 0;
+    for n in 0..60 {
+        let answer = app.login(&format!("person{n}@example.com"), WRONG).await;
+        heard += usize::from(answer.status == 401);
+    }
+    assert!((45..=52).contains(&heard), "{heard} of 60 guesses were heard");
+}
+
+#[tokio::test]
+async fn forty_simultaneous_guesses_over_two_instances_are_heard_like_ten() {
+    let app = TestApp::new().await;
+    let other = app.sibling().await;
+    app.customer("ada").await;
+    let body = json!({"email": "ada@example.com", "password": WRONG});
+    let calls = (0..40).map(|n| {
+        let instance = if n % 2 == 0 { &app } else { &other };
+        tokio::spawn(instance.post("/api/v1/auth/login").json(&body).send())
+    });
+    let mut heard = 0;
+    for call in calls.collect::<Vec<_>>() {
+        heard += usize::from(call.await.unwrap().status == 401);
+    }
+    assert!((10..=12).contains(&heard), "{heard} of 40 guesses were heard");
+}
+
+#[tokio::test]
+async fn throttling_lives_in_postgres_and_tells_neither_addresses_nor_networks() {
+    let app = TestApp::with(&[("REDIS_URL", "redis://127.0.0.1:1")]).await;
+    fail(&app, "nobody@example.com", 10).await;
+    app.login("nobody@example.com", WRONG).await.expect(429);
+    let rows: String = sqlx::query_scalar("select string_agg(f::text, ' ') from login_failures f")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    assert!(!rows.contains("nobody") && !rows.contains("127.0.0.1"), "{rows}");
+    assert_eq!(app.count("select count(*) from login_failures").await, 2);
+}
