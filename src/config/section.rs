@@ -19,11 +19,10 @@ pub(super) struct Key {
 }
 
 /// The variables of a key that other tools have made customary.
-const CONVENTIONAL: [(&str, &str); 7] = [
+const CONVENTIONAL: [(&str, &str); 6] = [
     ("DATABASE_URL", "database.url"),
     ("DATABASE_MIGRATION_URL", "database.migration_url"),
     ("REDIS_URL", "redis.url"),
-    ("SMTP_URL", "mail.smtp_url"),
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("RUST_LOG", "log.filter"),

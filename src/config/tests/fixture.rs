@@ -25,7 +25,7 @@ pub fn production(vars: &[(&str, &str)]) -> Inputs {
         ("APP_ENVIRONMENT", "production"),
         ("DATABASE_URL", DATABASE),
         ("APP__AUTH__MASTER_KEY", KEY),
-        ("SMTP_URL", "smtps://mail.example"),
+        ("APP__AUTH__REQUIRE_VERIFIED_EMAIL", "false"),
     ];
     inputs(&[&valid, vars].concat())
 }

@@ -112,13 +112,12 @@ fn customary_variables_reach_their_keys() {
         ("HOST", "::1"),
         ("RUST_LOG", "debug"),
         ("REDIS_URL", "redis://localhost"),
-        ("SMTP_URL", "smtp://localhost"),
         ("DATABASE_MIGRATION_URL", DATABASE),
     ];
     let config = load(&set);
     assert_eq!(config.server.host.to_string(), "::1");
     assert_eq!(config.log.filter, "debug");
-    assert!(config.redis.url.is_some() && config.mail.smtp_url.is_some());
+    assert!(config.redis.url.is_some());
     assert_eq!(config.database.migration_url.unwrap().expose(), DATABASE);
 }
 

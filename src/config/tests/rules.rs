@@ -86,7 +86,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("AUTH__ISSUER", " ", "auth.issuer"),
     ("AUTH__MASTER_KEY", "c2hvcnQ=", "auth.master_key"),
     ("AUTH__REQUIRE_VERIFIED_EMAIL", "true", "auth.require_verified_email"),
-    ("MAIL__SMTP_URL", "localhost:25", "mail.smtp_url"),
     ("LIMITS__DEFAULT", "0/1m", "limits.default"),
     ("CORS__ALLOWED_ORIGINS", "*", "cors.allowed_origins"),
     ("CORS__MAX_AGE", "601s", "cors.max_age"),
@@ -154,7 +153,7 @@ fn production_refuses_what_development_may() {
         ("APP__SERVER__PUBLIC_URL", "http://api.example", "server.public_url"),
         ("APP__CORS__ALLOWED_ORIGINS", "http://shop.example", "cors.allowed_origins"),
         ("PORT", "0", "server.port"),
-        ("SMTP_URL", "", "auth.require_verified_email"),
+        ("APP__AUTH__REQUIRE_VERIFIED_EMAIL", "true", "auth.require_verified_email"),
         ("DATABASE_URL", "", "database.url"),
     ] {
         let inputs: Inputs = production(&[(variable, value)]);

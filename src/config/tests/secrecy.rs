@@ -59,7 +59,6 @@ fn with_secrets() -> Inputs {
         ("DATABASE_URL", "postgres://user:c4n4ry@localhost/mainstay"),
         ("DATABASE_MIGRATION_URL", "postgres://user:c4n4ry@localhost/mainstay"),
         ("REDIS_URL", "redis://:c4n4ry@localhost"),
-        ("SMTP_URL", "smtp://user:c4n4ry@localhost"),
     ])
 }
 

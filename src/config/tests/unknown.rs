@@ -20,7 +20,7 @@ fn a_file_that_is_not_as_it_should_be_is_a_fault() {
         ("[ops]\nlisten = {}", "ops.listen"),
         ("\"a\\nb\" = 1", "a\\nb"),
     ] {
-        let vars = [("APP__AUTH__MASTER_KEY", KEY), ("SMTP_URL", "smtp://localhost")];
+        let vars = [("APP__AUTH__MASTER_KEY", KEY), ("APP__AUTH__REQUIRE_VERIFIED_EMAIL", "false")];
         let (_dir, inputs) = with_file(text, &vars);
         assert_eq!(keys_at_fault(&inputs), [key], "{text}");
     }
@@ -32,7 +32,7 @@ fn a_file_that_is_not_as_it_should_be_is_a_fault() {
 fn a_file_that_cannot_be_read_is_a_fault_and_not_absent() {
     let dir = Dir::new();
     std::fs::create_dir(dir.path().join("development.toml")).unwrap();
-    let vars = [("APP__AUTH__MASTER_KEY", KEY), ("SMTP_URL", "smtp://localhost")];
+    let vars = [("APP__AUTH__MASTER_KEY", KEY), ("APP__AUTH__REQUIRE_VERIFIED_EMAIL", "false")];
     let config_dir = Some(dir.path().to_owned());
     let inputs = crate::config::Inputs { config_dir, ..development(&vars) };
     assert!(faults(&inputs).to_string().contains("development.toml: cannot be read"));
