@@ -199,6 +199,12 @@ pub async fn retry_conflicts<T, F: Future<Output = Result<T>>>(
     attempt().await
 }
 
+/// An advisory lock that ends with the transaction; false when another instance holds it.
+pub async fn try_lock(tx: &mut PgConnection, key: i64) -> Result<bool> {
+    let lock = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)").bind(key);
+    Ok(lock.fetch_one(tx).await?)
+}
+
 pub fn connect_options(config: &config::Database, url: &str) -> Result<PgConnectOptions> {
     let millis = |time: Duration| time.as_millis().to_string();
     // A message about the URL would repeat the password.

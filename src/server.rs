@@ -37,6 +37,9 @@ const MAX_STREAMS: u32 = 128;
 /// After an error of `accept` that another try cannot help at once (no descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Nobody has waited in the queue for so long: it is empty.
+const QUEUE_QUIET: Duration = Duration::from_millis(20);
+
 /// How the process ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -141,7 +144,7 @@ impl Door {
                 Err(error) => pause_after(&error).await,
             }
         }
-        while let Ok(Ok((stream, peer))) = timeout(Duration::ZERO, listener.accept()).await {
+        while let Ok(Ok((stream, peer))) = timeout(QUEUE_QUIET, listener.accept()).await {
             match self.slots.clone().try_acquire_owned() {
                 Ok(permit) => self.spawn(stream, peer, permit),
                 Err(_) => return,

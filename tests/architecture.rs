@@ -21,7 +21,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("config", &[]),
     ("db", &["config", "error", "telemetry"]),
-    ("redis", &["shared"]),
+    ("redis", &["shared", "telemetry"]),
     ("telemetry", &["config", "error"]),
 ];
 

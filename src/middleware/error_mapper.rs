@@ -84,7 +84,7 @@ impl Step for ErrorMapper {
                 error = error.chain(),
                 "internal error"
             );
-        } else if error.kind() == Kind::Unavailable {
+        } else if error.code() == Code::DependencyUnavailable {
             tracing::warn!(request_id = origin.request_id, error = error.chain(), "unavailable");
         }
         render(&error, &origin.request_id, response)

@@ -48,8 +48,11 @@ pub async fn after(conn: &mut PgConnection, id: i64) -> Result<Vec<Change>> {
 
 /// An hour is longer than any access token lives, so nobody needs older rows.
 pub async fn reap(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("delete from change_feed where at < now() - interval '1 hour'")
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "delete from change_feed where id in (
+             select id from change_feed where at < now() - interval '1 hour' order by at limit 5000)",
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -75,8 +75,12 @@ pub async fn clear(conn: &mut PgConnection, bucket: &[u8]) -> Result<()> {
 }
 
 pub async fn reap(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("delete from login_failures where last_failed_at < now() - interval '2 days'")
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "delete from login_failures where bucket in (
+             select bucket from login_failures
+             where last_failed_at < now() - interval '2 days' order by last_failed_at limit 5000)",
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -4,9 +4,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{db::Db, error::Result, repos};
+use crate::{
+    db::{Db, try_lock},
+    error::Result,
+    repos,
+};
 
 const EVERY: Duration = Duration::from_secs(60);
+/// Any number of its own.
+const LOCK: i64 = 0x7265_6170;
 
 pub async fn run(db: Db, stop: CancellationToken) {
     loop {
@@ -21,7 +27,13 @@ pub async fn run(db: Db, stop: CancellationToken) {
 }
 
 pub async fn reap(db: &Db) -> Result<()> {
-    db.tx("reaper.feed", async |tx| repos::feed::reap(tx).await).await?;
-    db.tx("reaper.sessions", async |tx| repos::sessions::reap(tx).await).await?;
-    db.tx("reaper.login_failures", async |tx| repos::login_failures::reap(tx).await).await
+    db.tx("reaper.reap", async |tx| {
+        if !try_lock(tx, LOCK).await? {
+            return Ok(());
+        }
+        repos::feed::reap(tx).await?;
+        repos::sessions::reap(tx).await?;
+        repos::login_failures::reap(tx).await
+    })
+    .await
 }

@@ -4,13 +4,11 @@
 //! nobody waits. After a while one caller alone is let through (half-open): its success closes
 //! the breaker, anything else opens it again for as long.
 
+use crate::telemetry::metrics as names;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-
-/// Gauge, label `breaker`: 0 closed, 1 half-open, 2 open.
-pub const METRIC_BREAKER_STATE: &str = "mainstay_circuit_breaker_state";
 
 /// One per dependency; clones share their state.
 #[derive(Clone)]
@@ -115,7 +113,7 @@ impl Shared {
             Phase::HalfOpen => 1.0,
             Phase::Open { .. } => 2.0,
         };
-        metrics::gauge!(METRIC_BREAKER_STATE, "breaker" => self.name).set(value);
+        metrics::gauge!(names::BREAKER_STATE, "breaker" => self.name).set(value);
     }
 }
 

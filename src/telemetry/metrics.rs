@@ -69,8 +69,24 @@ metrics_table! {
         "Logins, by outcome";
     REFRESH_OUTCOMES "auth_refreshes_total" Counter None,
         "Refreshes, by outcome";
-    RATE_LIMITED "rate_limited_total" Counter None,
-        "Requests over a rate limit, by policy";
+    RATE_LIMIT_REFUSED "rate_limit_refused_total" Counter None,
+        "Requests refused by a rate limit, by policy";
+    RATE_LIMIT_ALONE "rate_limit_decided_alone_total" Counter None,
+        "Requests whose limits this instance decided alone because Redis was away";
+    RATE_LIMIT_CLIENTS "rate_limit_clients" Gauge None,
+        "Clients remembered by the limiter, one per policy and client";
+    REDIS_DURATION "redis_command_duration_seconds" Histogram Some(Unit::Seconds),
+        "Time of a Redis command, failed ones included, by what it was for";
+    REDIS_FAILURES "redis_failures_total" Counter None,
+        "Redis commands without a result, those kept back by the breaker included, by what and kind";
+    BREAKER_STATE "circuit_breaker_state" Gauge None,
+        "State of a circuit breaker: 0 closed, 1 half-open, 2 open";
+    BUS_CONNECTED "bus_connected" Gauge None,
+        "1 while this instance hears the others";
+    BUS_LOST "bus_messages_lost_total" Counter None,
+        "Messages to other instances that were not sent";
+    INSTANCES "instances" Gauge None,
+        "Instances alive at the last count";
     HEALTH "health_check_up" Gauge None,
         "1 when the checked dependency answers, by check";
 }

@@ -103,9 +103,9 @@ async fn a_client_that_leaves_during_a_post_leaves_a_whole_effect() {
 async fn a_client_that_leaves_during_a_read_stops_the_statement() {
     let app = TestApp::new().await;
     let ada = app.customer("ada").await;
-    let mut lock = app.pool.acquire().await.unwrap();
+    let mut lock = app.app.db.connect().await.unwrap();
     sqlx::raw_sql("begin; lock table users in access exclusive mode")
-        .execute(&mut *lock)
+        .execute(&mut lock)
         .await
         .unwrap();
     let waiting = "select count(*) from pg_stat_activity where datname = current_database()
@@ -116,7 +116,7 @@ async fn a_client_that_leaves_during_a_read_stops_the_statement() {
     let left = std::time::Instant::now();
     eventually("the statement is gone", async || app.count(waiting).await == 0).await;
     assert!(left.elapsed() < Duration::from_millis(1900), "{:?}", left.elapsed());
-    sqlx::raw_sql("rollback").execute(&mut *lock).await.unwrap();
+    sqlx::raw_sql("rollback").execute(&mut lock).await.unwrap();
     app.get("/api/v1/users/me").bearer(&ada.access).send().await.expect(200);
 }
 
@@ -178,4 +178,18 @@ async fn a_full_pool_refuses_in_a_second_and_says_when_to_come_back() {
         app.get("/api/v1/users/me").bearer(&ada.access).send().await.status == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn old_rows_are_reaped_and_young_ones_are_not() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    app.post("/api/v1/auth/logout").bearer(&ada.access).send().await.expect(204);
+    app.execute("insert into change_feed (at, kind, key) select now() - interval '2 hours', 'test', gen_random_uuid() from generate_series(1, 6000)").await;
+    app.execute("insert into login_failures select decode(lpad(to_hex(n), 64, '0'), 'hex'), 1, now() - n * interval '1 day', now() from generate_series(0, 5) n").await;
+    mainstay::services::reaper::reap(&app.app.db).await.unwrap();
+    mainstay::services::reaper::reap(&app.app.db).await.unwrap();
+    assert_eq!(app.count("select count(*) from change_feed").await, 1);
+    assert_eq!(app.count("select count(*) from login_failures").await, 2);
+    assert_eq!(app.count("select count(*) from sessions").await, 1);
 }

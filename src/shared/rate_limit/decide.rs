@@ -3,19 +3,20 @@
 
 use super::entry::State;
 use super::table::{Claim, Held};
-use super::{METRIC_RATE_LIMIT_REFUSED, Standing, Verdict};
+use super::{Standing, Verdict};
+use crate::telemetry::metrics as names;
 
 /// From leases and remembered refusals; `None` if Redis must be asked first.
 pub(super) fn from_leases(
     held: &mut Held<'_>,
     claims: &[Claim<'_>],
-    waiting_since: Option<u64>,
+    since: Option<u64>,
     now: u64,
 ) -> Option<Verdict> {
-    let mut state = |claim| held.entry(claim, now).state(now, waiting_since);
+    let mut state = |claim| held.entry(claim, now).state(since, now);
     let states: Vec<State> = claims.iter().map(&mut state).collect();
     match states.iter().max().unwrap_or(&State::Ready) {
-        State::Ready => Some(take(held, claims, waiting_since.is_some(), now)),
+        State::Ready => Some(take(held, claims, since.is_some(), now)),
         State::Empty => None,
         State::Denied => Some(refuse(held, claims, &states, now)),
     }
@@ -52,7 +53,7 @@ pub(super) fn alone(
 fn take(held: &mut Held<'_>, claims: &[Claim<'_>], waited: bool, now: u64) -> Verdict {
     let standing = |claim: &Claim<'_>| {
         let entry = held.entry(claim, now);
-        entry.take(now, waited);
+        entry.take(waited, now);
         entry.standing(claim.policy, false, now)
     };
     verdict(true, claims.iter().map(standing).collect())
@@ -73,7 +74,7 @@ fn verdict(allowed: bool, standings: Vec<Standing>) -> Verdict {
     }
     let verdict = Verdict::refuse(standings);
     for policy in verdict.violated() {
-        metrics::counter!(METRIC_RATE_LIMIT_REFUSED, "policy" => policy).increment(1);
+        metrics::counter!(names::RATE_LIMIT_REFUSED, "policy" => policy).increment(1);
     }
     verdict
 }

@@ -1,5 +1,6 @@
 //! The door to the limiter, and what runs in its background.
 
+use crate::telemetry::metrics as names;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,9 +10,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::{Refill, State};
-use super::refill::{self, Grant, Order};
+use super::refill::{self, Addressed, Grant};
 use super::table::{Claim, Held, Table};
-use super::{Ask, METRIC_RATE_LIMIT_ALONE, METRIC_RATE_LIMIT_CLIENTS, Verdict, decide};
+use super::{Ask, Verdict, decide};
 use crate::redis::Redis;
 
 /// All instances together hold leases for one request in so many of a limit.
@@ -79,7 +80,7 @@ impl Limiter {
                 break;
             }
         }
-        metrics::counter!(METRIC_RATE_LIMIT_ALONE).increment(1);
+        metrics::counter!(names::RATE_LIMIT_ALONE).increment(1);
         self.decide_alone(&claims, self.instances(), true)
     }
 
@@ -95,7 +96,7 @@ impl Limiter {
             }
             self.0.table.forget_idle(part, PARTS, self.now());
             if part == 0 {
-                metrics::gauge!(METRIC_RATE_LIMIT_CLIENTS).set(self.clients() as f64);
+                metrics::gauge!(names::RATE_LIMIT_CLIENTS).set(self.clients() as f64);
             }
             self.give_back(false).await;
         }
@@ -118,11 +119,12 @@ impl Limiter {
         }
         let empty = claims.iter().filter(|claim| {
             let entry = held.entry(claim, now);
-            entry.state(now, *since) == State::Empty
+            entry.state(*since, now) == State::Empty
         });
         let empty: Vec<&Claim<'_>> = empty.collect();
+        let waited = since.is_some();
         since.get_or_insert(now);
-        Step::Wait(self.refill(redis, &mut held, &empty, now))
+        Step::Wait(self.refill(redis, &mut held, &empty, waited, now))
     }
 
     /// Joins a refill under way for one of these, or starts one for all of them.
@@ -131,6 +133,7 @@ impl Limiter {
         redis: &Redis,
         held: &mut Held<'_>,
         claims: &[&Claim<'_>],
+        waited: bool,
         now: u64,
     ) -> Refill {
         let under_way = claims.iter().find_map(|claim| held.entry(claim, now).join());
@@ -140,11 +143,13 @@ impl Limiter {
         let (done, refill) = watch::channel(false);
         let orders = claims.iter().map(|claim| {
             let entry = held.entry(claim, now);
-            entry.refilling(refill.clone());
+            let key = || refill::log_key(redis, claim);
+            let key = Arc::clone(entry.key.get_or_insert_with(key));
             let cap = claim.policy.quota.limit / (LEASED_PART * self.instances());
-            let key = entry.key.get_or_insert_with(|| refill::log_key(redis, claim));
-            let key = Arc::clone(key);
-            entry.order(claim.slot, key, cap, now)
+            let order = entry.order(waited, cap, now);
+            entry.refilling(refill.clone());
+            let slot = claim.slot;
+            Addressed { slot, key, order }
         });
         let orders = orders.collect();
         // A task of its own: if the caller is cancelled, the answer still counts for the others.
@@ -152,7 +157,7 @@ impl Limiter {
         refill
     }
 
-    async fn ask(self, redis: Redis, orders: Vec<Order>, done: watch::Sender<bool>) {
+    async fn ask(self, redis: Redis, orders: Vec<Addressed>, done: watch::Sender<bool>) {
         let spread = LEASED_PART_OF_REST * self.instances();
         let grants = refill::send(&redis, spread, &orders).await;
         self.book(&orders, grants.as_deref().unwrap_or(&[]));
@@ -162,18 +167,18 @@ impl Limiter {
     }
 
     /// An order without a grant has failed.
-    fn book(&self, orders: &[Order], grants: &[Grant]) {
+    fn book(&self, orders: &[Addressed], grants: &[Grant]) {
         let now = self.now();
-        let mut held = self.0.table.hold(orders.iter().map(|order| order.slot));
-        for (i, order) in orders.iter().enumerate() {
-            let Some(entry) = held.known(order.slot) else {
+        let mut held = self.0.table.hold(orders.iter().map(|to| to.slot));
+        for (i, Addressed { slot, order, .. }) in orders.iter().enumerate() {
+            let Some(entry) = held.known(*slot) else {
                 continue;
             };
             match grants.get(i) {
-                Some(grant) => entry.granted(grant, order.need, now),
-                None => entry.failed(order.debt),
+                Some(grant) => entry.granted(order, grant, now),
+                None => entry.failed(order),
             }
-            held.list(order.slot);
+            held.list(*slot);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Rate limits over a sliding window, shared by all instances through Redis.
 //!
-//! What was admitted is written down with its time, in [`SLICES`] slices of the window, and a
-//! slice is given back when the youngest of its requests has left the window. So no window of
-//! that length, wherever it begins, holds more than the limit; the price is that a request may
-//! be given back up to a thirty-second part of the window late. (Two buckets weighted by their
-//! overlap admit nearly twice the limit when a burst at the end of one window is followed by a
-//! flood: they take the burst for an even flow.)
+//! What was admitted is written down with its time, in 32 slices of the window, and a slice is
+//! given back when the youngest of its requests has left the window. So no window of that length,
+//! wherever it begins, holds more than the limit; the price is that a request may be given back up
+//! to a thirty-second part of the window late. (Two buckets weighted by their overlap admit nearly
+//! twice the limit when a burst near the end of a bucket is followed by a flood: they take the
+//! burst for an even flow.)
 //!
 //! A busy client's instance takes several requests' worth at a time, a lease, and decides on its
 //! own until that is used up, for a second at most; what is left of it then is given back. Leases
@@ -16,6 +16,7 @@
 
 mod decide;
 mod entry;
+mod lease;
 mod limiter;
 mod refill;
 mod table;
@@ -26,13 +27,6 @@ mod window;
 use std::time::Duration;
 
 pub use limiter::Limiter;
-
-/// Counter, label `policy`: requests refused by that policy.
-pub const METRIC_RATE_LIMIT_REFUSED: &str = "mainstay_rate_limit_refused_total";
-/// Counter: requests decided by this instance alone because Redis was away.
-pub const METRIC_RATE_LIMIT_ALONE: &str = "mainstay_rate_limit_decided_alone_total";
-/// Gauge: clients remembered by this instance, one per policy and client.
-pub const METRIC_RATE_LIMIT_CLIENTS: &str = "mainstay_rate_limit_clients";
 
 /// How finely a window is divided.
 const SLICES: u64 = 32;
@@ -107,6 +101,19 @@ impl Verdict {
     pub fn violated(&self) -> impl Iterator<Item = &'static str> + '_ {
         let violated = self.standings.iter().filter(|standing| standing.violated);
         violated.map(|standing| standing.policy)
+    }
+}
+
+impl Standing {
+    fn new(policy: &Policy, remaining: u64, reset_ms: u64, violated: bool) -> Self {
+        Self {
+            policy: policy.name,
+            limit: policy.quota.limit,
+            window_secs: policy.quota.window.as_secs().max(1),
+            remaining,
+            reset_secs: reset_ms.div_ceil(1_000).max(1),
+            violated,
+        }
     }
 }
 

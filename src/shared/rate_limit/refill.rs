@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use aws_lc_rs::digest::{SHA256, digest};
 use deadpool_redis::redis::Script;
 
+use super::lease::Tokens;
 use super::table::Claim;
 use crate::redis::{Redis, RedisError};
 
@@ -12,8 +13,6 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("ref
 
 /// What one client wants under one policy.
 pub(super) struct Order {
-    pub slot: u64,
-    pub key: Arc<str>,
     pub limit: u64,
     /// Milliseconds.
     pub window: u64,
@@ -23,20 +22,19 @@ pub(super) struct Order {
     pub extra: u64,
     /// Requests admitted without asking, while Redis was away.
     pub debt: u64,
-    pub back: Lease,
+    pub back: Tokens,
 }
 
-/// Requests that this instance may admit on its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Lease {
-    pub tokens: u64,
-    /// When it was granted, in the time of the Redis server.
-    pub granted_at: u64,
+/// An order, and whose it is.
+pub(super) struct Addressed {
+    pub slot: u64,
+    pub key: Arc<str>,
+    pub order: Order,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Grant {
-    pub lease: Lease,
+    pub tokens: Tokens,
     /// Requests still possible besides, for all instances.
     pub left: u64,
     /// Milliseconds until more are.
@@ -56,20 +54,20 @@ pub(super) fn log_key(redis: &Redis, claim: &Claim<'_>) -> Arc<str> {
 pub(super) async fn send(
     redis: &Redis,
     spread: u64,
-    orders: &[Order],
+    orders: &[Addressed],
 ) -> Result<Vec<Grant>, RedisError> {
     let mut call = SCRIPT.prepare_invoke();
     call.arg(spread);
-    for order in orders {
-        call.key(&*order.key);
+    for Addressed { key, order, .. } in orders {
+        call.key(&**key);
         call.arg(order.limit).arg(order.window);
         call.arg(order.need).arg(order.extra).arg(order.debt);
-        call.arg(order.back.tokens).arg(order.back.granted_at);
+        call.arg(order.back.count).arg(order.back.granted_at);
     }
     let answer: Vec<u64> = redis.run_script("rate_limit", &call).await?;
     let (now, rows) = answer.split_first().unwrap_or((&0, &[]));
     let grants = rows.chunks_exact(3).map(|row| Grant {
-        lease: Lease { tokens: row[0], granted_at: *now },
+        tokens: Tokens { count: row[0], granted_at: *now },
         left: row[1],
         next_release: row[2],
     });

@@ -6,11 +6,11 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::entry::Entry;
-use super::refill::Order;
+use super::refill::Addressed;
 use super::{Ask, Policy};
 
 const SHARDS: usize = 64;
-/// About 100,000 clients in all, some 30 MB if everyone is busy.
+/// About 100,000 clients in all: 80 MB, if so many come within one window.
 const CLIENTS_PER_SHARD: usize = 1_600;
 /// How many are looked at to find one to forget when a shard is full.
 const SAMPLE: usize = 8;
@@ -62,7 +62,7 @@ impl Table {
     }
 
     /// Takes the leases that are to go back: those nobody needs, or all of them.
-    pub fn spare_leases(&self, all: bool, now: u64) -> Vec<Order> {
+    pub fn spare_leases(&self, all: bool, now: u64) -> Vec<Addressed> {
         let mut orders = Vec::new();
         for i in 0..SHARDS {
             let shard = &mut *self.lock(i);
@@ -71,8 +71,9 @@ impl Table {
                     return false;
                 };
                 if entry.lease_is_spare(now) || all && entry.has_lease() {
+                    let (slot, order) = (*slot, entry.give_back());
                     let key = entry.key.clone();
-                    orders.extend(key.map(|key| entry.give_back(*slot, key)));
+                    orders.extend(key.map(|key| Addressed { slot, key, order }));
                 }
                 entry.listed = entry.has_lease();
                 entry.listed

@@ -1,5 +1,7 @@
 //! The limiter as its callers see it: alone, and several instances over one Redis.
 
+use crate::telemetry::metrics as names;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -7,8 +9,11 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::time::{Instant, advance, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::lease::Tokens;
+use super::refill::{self, Addressed, Order};
 use super::{Ask, Limiter, Policy, Quota, Verdict};
-use crate::redis::{METRIC_REDIS_COMMAND_SECONDS, Redis};
+use crate::redis::Redis;
+use crate::shared::clock::Clock;
 
 const CLIENT: &str = "user:1";
 
@@ -32,6 +37,17 @@ async fn admitted(limiter: &Limiter, policy: Policy, requests: usize) -> u64 {
     admitted
 }
 
+fn redis(prefix: &str) -> Redis {
+    let url = std::env::var("REDIS_URL");
+    let url = url.expect("set REDIS_URL to a Redis for the tests, as `make test` does");
+    let redis = Redis::new(&url, prefix, Duration::from_millis(100));
+    redis.expect("REDIS_URL is a URL")
+}
+
+fn prefix() -> String {
+    format!("test:{}:", Clock::default().new_id().simple())
+}
+
 /// Instances over one Redis, with a prefix of their own.
 struct Fleet {
     limiters: Vec<Limiter>,
@@ -40,13 +56,10 @@ struct Fleet {
 
 impl Fleet {
     fn start(instances: u32) -> Self {
-        let url = std::env::var("REDIS_URL");
-        let url = url.expect("set REDIS_URL to a Redis for the tests, as `make test` does");
-        let prefix = format!("test:{}:", crate::shared::clock::Clock::default().new_id().simple());
+        let prefix = prefix();
         let stop = CancellationToken::new();
         let limiter = |_| {
-            let redis = Redis::new(&url, &prefix, Duration::from_millis(100));
-            let limiter = Limiter::new(Some(redis.expect("REDIS_URL is a URL")));
+            let limiter = Limiter::new(Some(redis(&prefix)));
             limiter.set_instances(instances);
             let (running, stop) = (limiter.clone(), stop.clone());
             tokio::spawn(async move { running.run(stop).await });
@@ -108,7 +121,7 @@ async fn four_instances_admit_the_limit_from_idle_and_hardly_more_in_any_window(
     let first = times.iter().filter(|time| time.as_millis() < 2_900).count();
     let densest = densest(&times, policy.quota.window);
     println!("first window {first}, densest {densest} of 1000, {requests} requests");
-    assert!((1_000..=1_020).contains(&first), "{first}");
+    assert!((1_000..=1_060).contains(&first), "{first}");
     assert!(densest <= 1_100, "{densest} within a window");
     assert!(times.len() >= 2_000, "{} in nearly three windows", times.len());
 }
@@ -121,7 +134,7 @@ async fn a_busy_client_costs_one_redis_command_in_ten_requests_at_most() {
     let policy = policy("default", 6_000, 60);
     let (times, _) = fleet.flood(policy, Duration::from_secs(2)).await;
     let metrics = recorder.handle().render();
-    let count = format!("{METRIC_REDIS_COMMAND_SECONDS}_count{{what=\"rate_limit\"}} ");
+    let count = format!("{}_count{{what=\"rate_limit\"}} ", names::REDIS_DURATION);
     let count = metrics.lines().find_map(|line| line.strip_prefix(&count));
     let commands: f64 = count.and_then(|n| n.parse().ok()).expect("commands");
     let cost = commands / times.len() as f64;
@@ -204,6 +217,26 @@ async fn what_remains_counts_down_one_by_one_whatever_is_leased() {
         assert_eq!(verdict.standings[0].remaining, 1_000 - used);
         assert!((1..=60).contains(&verdict.standings[0].reset_secs));
     }
+}
+
+#[tokio::test]
+async fn the_log_counts_what_was_admitted_elsewhere_and_not_what_is_given_back() {
+    let redis = redis(&prefix());
+    let key: Arc<str> = redis.key("test", "log").into();
+    let left = async |need, debt, back| {
+        let (limit, window, extra) = (100, 60_000, 0);
+        let order = Order { limit, window, need, extra, debt, back };
+        let order = Addressed { slot: 0, key: Arc::clone(&key), order };
+        let grants = refill::send(&redis, 1, &[order]).await.expect("an answer");
+        (grants[0].left, grants[0].tokens)
+    };
+    let (rest, granted) = left(5, 0, Tokens::default()).await;
+    assert_eq!((rest, granted.count), (95, 5));
+    let back = Tokens { count: 3, ..granted };
+    assert_eq!(left(0, 0, back).await.0, 98);
+    assert_eq!(left(1, 10, Tokens::default()).await.0, 87);
+    let too_many = Tokens { count: 1_000, ..granted };
+    assert!(left(0, 0, too_many).await.0 <= 100);
 }
 
 #[tokio::test]
