@@ -134,7 +134,8 @@ impl App {
         self.start();
         let not_ready = || self.services.health.set_draining();
         let exit = server::run(server, &self.lifecycle, listeners, not_ready).await?;
-        self.db.close().await;
+        // What does not answer any more must not hold the exit.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.db.close()).await;
         Ok(exit)
     }
 

@@ -16,7 +16,10 @@ use mainstay::{
     error::{Code, Error},
     routes,
     server::{self, Exit},
-    services::{auth::NewAccount, migrations},
+    services::{
+        auth::{NewAccount, keys::Rotation},
+        migrations,
+    },
     telemetry,
 };
 
@@ -91,7 +94,7 @@ enum Admin {
         /// Sign with it at once, although verifiers elsewhere may not have seen it yet.
         #[arg(long)]
         now: bool,
-        /// Also void everything that this key has signed.
+        /// Also void everything that this key has signed; the next one signs at once.
         #[arg(long, value_name = "KID")]
         remove: Option<String>,
     },
@@ -206,10 +209,7 @@ async fn admin(app: &App, command: Admin) -> Result<ExitCode, Failure> {
         }
         Admin::RotateKeys { now, remove } => {
             app.keyring.ensure().await?;
-            let rotated = app.keyring.rotate(now, &origin).await?;
-            if let Some(kid) = remove {
-                app.keyring.remove(&kid, &origin).await?;
-            }
+            let rotated = app.keyring.rotate(&Rotation { now, remove }, &origin).await?;
             print(&format!("{} signs from {}", rotated.kid, rotated.signs_from.to_rfc3339()))
         }
     }

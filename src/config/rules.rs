@@ -7,6 +7,7 @@ use super::section::Read;
 use super::source::Values;
 use super::types::{Environment, MasterKey, Origin, Value};
 use std::net::SocketAddr;
+use std::time::Duration;
 use url::Url;
 
 impl Faults {
@@ -53,6 +54,12 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
 /// and the fault is told where it arose.
 fn across(draft: &Draft, faults: &mut Faults) {
     faults.less(&draft.database.statement_timeout, &draft.server.request_timeout);
+    // A transaction lasts three statements at most, and whoever follows the change feed waits
+    // half a minute for one.
+    let told =
+        |timeout: &Duration| draft.server.request_timeout.value.is_some_and(|all| *timeout >= all);
+    let short = |timeout: &Duration| *timeout <= Duration::from_secs(8) || told(timeout);
+    faults.must(&draft.database.statement_timeout, short, "must be at most 8s");
     let problem = "needs outgoing mail, which this release does not have: set it to false";
     faults.must(&draft.auth.require_verified_email, |required| !required, problem);
     ops_has_its_own_port(draft, faults);

@@ -31,6 +31,16 @@ section! {
         pub drain_delay: Duration,
         /// After the drain delay, how long work in flight may take to finish.
         pub shutdown_timeout: Duration,
+        /// How long a client may take to begin, and to finish, the head of a request.
+        pub head_timeout: Duration,
+        /// How long a connection may wait for its next request; above that of the proxy in front.
+        pub idle_timeout: Duration,
+        /// After this long, a body must have come at 1 KiB/s or faster.
+        pub body_grace: Duration,
+        /// How long a client may read nothing of an answer.
+        pub write_timeout: Duration,
+        /// Requests of one address worked on at once; beyond, they are answered 503.
+        pub max_in_flight_per_client: usize,
         /// Largest JSON body, in bytes.
         pub json_limit_bytes: usize,
         /// Header in which a trusted proxy names the client: `none`, `x-forwarded-for` or
@@ -47,6 +57,11 @@ impl ServerDraft {
     pub(super) fn rules(&self, faults: &mut Faults) {
         faults.positive(&self.max_connections);
         faults.positive(&self.max_in_flight);
+        faults.positive(&self.max_in_flight_per_client);
+        for timer in [&self.head_timeout, &self.idle_timeout, &self.body_grace, &self.write_timeout]
+        {
+            faults.must(timer, |timer| !timer.is_zero(), "must be longer than 0");
+        }
         faults.positive(&self.json_limit_bytes);
         faults.less(&self.request_timeout, &self.hard_timeout);
         faults.at_most(&self.hard_timeout, &self.shutdown_timeout);

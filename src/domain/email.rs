@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use unicode_normalization::UnicodeNormalization;
 
+use super::text::is_deceptive;
 use crate::error::{Error, FieldError, Result};
 
 /// RFC 5321 4.5.3.1: a path has at most 256 octets, two of them angle brackets.
@@ -29,17 +30,16 @@ impl Email {
 
     fn try_parse(input: &str) -> Option<Self> {
         let input = input.trim();
-        if input.len() > MAX_ADDRESS || input.chars().any(is_deceptive) {
+        if input.len() > MAX_ADDRESS || input.chars().any(is_out_of_place) {
             return None;
         }
         let (local, domain) = input.rsplit_once('@')?;
         let domain = ascii_domain(domain)?;
         let folded: String = local.nfkc().flat_map(char::to_lowercase).nfkc().collect();
-        let plain = is_dot_atom(local) && is_dot_atom(&folded);
-        plain.then(|| Self {
-            address: format!("{local}@{domain}"),
-            key: format!("{folded}@{domain}"),
-        })
+        let (address, key) = (format!("{local}@{domain}"), format!("{folded}@{domain}"));
+        // The ASCII form of a domain is longer than what was typed.
+        let short = address.len() <= MAX_ADDRESS && key.len() <= MAX_ADDRESS;
+        (short && is_dot_atom(local) && is_dot_atom(&folded)).then_some(Self { address, key })
     }
 
     /// As typed, with the domain in ASCII: where mail goes.
@@ -65,14 +65,11 @@ impl fmt::Debug for Email {
     }
 }
 
-/// Controls, bidirectional marks, zero-width and other invisible characters.
-fn is_deceptive(c: char) -> bool {
-    c.is_control()
+/// Joiners and variation selectors have no place in an address either.
+fn is_out_of_place(c: char) -> bool {
+    is_deceptive(c)
         || c.is_whitespace()
-        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(c, '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}')
 }
 
 /// RFC 5321 dot-string with the characters of RFC 6531; quoted strings are not accepted.

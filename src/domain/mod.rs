@@ -8,5 +8,6 @@ pub mod feed;
 pub mod ids;
 pub mod page;
 pub mod password;
+pub mod text;
 pub mod throttle;
 pub mod users;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ids::UserId;
+use super::{ids::UserId, text::is_deceptive};
 use crate::error::{Error, FieldError, Result};
 
 /// What a user may do. Later roles may do all that earlier ones may.
@@ -76,8 +76,8 @@ impl Name {
         if name.is_empty() || name.chars().count() > 100 {
             return Err(refuse("length", "must have 1 to 100 characters"));
         }
-        if name.chars().any(char::is_control) {
-            return Err(refuse("characters", "must not contain control characters"));
+        if name.chars().any(is_deceptive) {
+            return Err(refuse("characters", "must not contain control or invisible characters"));
         }
         Ok(Self(name.to_owned()))
     }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn names_are_trimmed_and_bounded() {
         assert_eq!(Name::parse("  Ada  ").unwrap().as_str(), "Ada");
-        for bad in ["", "   ", "a\nb", "a\u{0}b", &"x".repeat(101)] {
+        for bad in ["", "   ", "a\nb", "a\u{0}b", "a\u{202e}b", "a\u{200b}b", &"x".repeat(101)] {
             assert!(Name::parse(bad).is_err(), "{bad:?}");
         }
     }

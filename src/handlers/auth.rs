@@ -8,7 +8,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use super::{
     extract::{Actor, Credentials, From},
@@ -16,6 +16,7 @@ use super::{
     users::UserBody,
 };
 use crate::{
+    domain::text::is_deceptive,
     error::{Code, Error, Result},
     middleware::{authenticate::Authentication, cookies::Cookies},
     services::{
@@ -71,7 +72,10 @@ pub struct LoginBody {
     /// Keeps the session for 30 days of silence instead of 7.
     #[serde(default)]
     remember_me: bool,
-    #[validate(length(min = 1, max = 100, message = "must have 1 to 100 characters"))]
+    #[validate(
+        length(min = 1, max = 100, message = "must have 1 to 100 characters"),
+        custom(function = "plain", message = "must not contain control or invisible characters")
+    )]
     #[schema(min_length = 1, max_length = 100)]
     device_name: Option<String>,
     #[serde(default)]
@@ -79,6 +83,13 @@ pub struct LoginBody {
     /// What an earlier login with `token_delivery: body` gave as `device_token`.
     #[schema(max_length = 64)]
     device_token: Option<String>,
+}
+
+fn plain(text: &str) -> std::result::Result<(), ValidationError> {
+    match text.chars().any(is_deceptive) {
+        true => Err(ValidationError::new("characters")),
+        false => Ok(()),
+    }
 }
 
 #[derive(Serialize, ToSchema)]

@@ -9,6 +9,8 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
 
+use crate::error::{Code, Error};
+
 const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
 
 /// The conditions a request came with.
@@ -35,16 +37,21 @@ impl Conditions {
         if tags.iter().any(|tag| tag == "*") {
             return None;
         }
-        Some(tags.iter().filter_map(|tag| tag.parse().ok()).collect())
+        let version = |tag: &String| tag.parse().ok().filter(|n: &i64| n.to_string() == *tag);
+        Some(tags.iter().filter_map(version).collect())
     }
 
     /// The same for the answer to a write: it is never 304.
     pub fn for_write(self) -> Self {
-        Self { if_none_match: None, ..self }
+        Self { if_none_match: None, if_match: None }
     }
 
-    /// The resource with its tag, or 304 when the client has it already.
+    /// The resource with its tag; 304 when the client has it already, 412 when it has another
+    /// version than the client insists on.
     pub fn respond(&self, version: i64, resource: impl Serialize) -> Response {
+        if self.versions().is_some_and(|versions| !versions.contains(&version)) {
+            return Error::of(Code::PreconditionFailed).into_response();
+        }
         let tag = version.to_string();
         let known = self.if_none_match.as_ref();
         let unchanged = known.is_some_and(|tags| tags.iter().any(|t| *t == tag || t == "*"));
@@ -101,7 +108,7 @@ mod tests {
 
     #[test]
     fn weak_or_foreign_tags_match_no_version() {
-        for foreign in ["W/\"7\"", "7", "\"x\"", ""] {
+        for foreign in ["W/\"7\"", "7", "\"x\"", "\"007\"", "\"+7\"", ""] {
             assert_eq!(versions(foreign), Some(vec![]), "{foreign}");
         }
     }

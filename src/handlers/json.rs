@@ -15,6 +15,9 @@ use crate::{
     middleware::body_limit,
 };
 
+/// A name from the client is repeated up to here.
+const MAX_NAME: usize = 64;
+
 /// A body that was read and holds. Unknown members are refused by the types themselves.
 pub struct Valid<T>(pub T);
 
@@ -81,6 +84,10 @@ fn parse<T: DeserializeOwned + Validate>(text: &[u8]) -> Result<T> {
         Refusal::Malformed(why) => Error::new(Code::MalformedRequest, why),
         Refusal::Nul(path) => Error::invalid_field(path, "nul", "must not contain NUL"),
     })?;
+    // serde would take an array for a struct, field by field.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Error::invalid_field("", "type", "must be an object"));
+    }
     let value: T =
         serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text))
             .map_err(|error| type_fault(&error))?;
@@ -93,9 +100,11 @@ pub fn type_fault<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -
     let message = error.inner().to_string();
     let path = match error.path().to_string() {
         path if path == "." => String::new(),
-        path => path,
+        path => path.chars().take(MAX_NAME).collect(),
     };
-    let named = |rest: &str| rest.split('`').next().unwrap_or_default().to_owned();
+    let named = |rest: &str| -> String {
+        rest.split('`').next().unwrap_or_default().chars().take(MAX_NAME).collect()
+    };
     if let Some(rest) = message.strip_prefix("unknown field `") {
         return Error::invalid_field(named(rest), "unknown_field", "is not known here");
     }

@@ -1,7 +1,11 @@
 //! Load shedding: as many requests at once as the service works well with, and a quick refusal
 //! for the rest.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
 
 use axum::{
     extract::Request,
@@ -10,6 +14,7 @@ use axum::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
+    request_context,
     route_info::{self, Access},
     step::{Inner, Step},
 };
@@ -18,25 +23,89 @@ use crate::{config::Server, error::Error, services::health::Health, telemetry::m
 #[derive(Clone)]
 pub struct Admission {
     slots: Arc<Semaphore>,
+    clients: Arc<Clients>,
     health: Health,
 }
 
 /// A place among the requests being worked on; kept by whatever outlives the answer.
 #[derive(Clone)]
-pub struct Place(#[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>);
+pub struct Place(#[expect(dead_code, reason = "held, never read")] Arc<Held>);
+
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
 
 impl Admission {
     pub fn new(server: &Server, health: Health) -> Self {
-        Self { slots: Arc::new(Semaphore::new(server.max_in_flight)), health }
+        let most = server.max_in_flight_per_client;
+        Self {
+            slots: Arc::new(Semaphore::new(server.max_in_flight)),
+            clients: Arc::new(Clients { most, working: Mutex::default() }),
+            health,
+        }
     }
 
-    fn admit(&self) -> Result<Place, Error> {
+    fn admit(&self, client: Option<IpAddr>) -> Result<Place, Error> {
         self.health.require_started()?;
-        let permit = self.slots.clone().try_acquire_owned().map_err(|_| {
-            metrics::counter!(names::HTTP_SHED).increment(1);
-            Error::overloaded()
-        })?;
-        Ok(Place(Arc::new(permit)))
+        let share = self.clients.clone().take(client.map(network)).ok_or_else(shed)?;
+        let permit = self.slots.clone().try_acquire_owned().map_err(|_| shed())?;
+        Ok(Place(Arc::new(Held { _permit: permit, _share: share })))
+    }
+}
+
+fn shed() -> Error {
+    metrics::counter!(names::HTTP_SHED).increment(1);
+    Error::overloaded()
+}
+
+/// How many places each address holds: one client must not have them all.
+struct Clients {
+    most: usize,
+    working: Mutex<HashMap<u128, usize>>,
+}
+
+impl Clients {
+    fn take(self: Arc<Self>, client: Option<u128>) -> Option<Share> {
+        if let Some(client) = client {
+            let mut working = self.lock();
+            let held = working.entry(client).or_default();
+            if *held >= self.most {
+                return None;
+            }
+            *held += 1;
+        }
+        Some(Share { clients: self, client })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u128, usize>> {
+        self.working.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+struct Share {
+    clients: Arc<Clients>,
+    client: Option<u128>,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Some(client) = self.client else { return };
+        let mut working = self.clients.lock();
+        if let Entry::Occupied(mut held) = working.entry(client) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+    }
+}
+
+/// IPv6 counts by /64.
+fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,
     }
 }
 
@@ -45,7 +114,8 @@ impl Step for Admission {
         if route_info::of(&request).access == Access::Operations {
             return inner.run(request).await;
         }
-        match self.admit() {
+        let client = request_context::origin(request.extensions()).address;
+        match self.admit(client) {
             Ok(place) => {
                 request.extensions_mut().insert(place.clone());
                 let response = inner.run(request).await;

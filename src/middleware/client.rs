@@ -54,11 +54,13 @@ impl ClientAddress {
             ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
             ForwardedHeader::Forwarded => header::FORWARDED,
         };
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let elements = values.flat_map(|value| value.split(','));
+        let values = headers.get_all(name).iter();
+        let elements = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        // What is no text is an element all the same: it must not hide those beside it.
+        let texts = elements.map(|element| std::str::from_utf8(element).unwrap_or_default());
         match self.header {
-            ForwardedHeader::Forwarded => elements.map(forwarded_for).collect(),
-            _ => elements.map(parse_node).collect(),
+            ForwardedHeader::Forwarded => texts.map(forwarded_for).collect(),
+            _ => texts.map(parse_node).collect(),
         }
     }
 }
@@ -90,7 +92,7 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(name, value.parse().unwrap());
+            headers.append(name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let trusted = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         let client = ClientAddress { header, trusted };
@@ -113,6 +115,7 @@ mod tests {
         );
         assert_eq!(resolve(xff, "10.0.0.1:1", &["1.1.1.1", "198.51.100.7"]), "198.51.100.7");
         assert_eq!(resolve(xff, "10.0.0.1:1", &["1.1.1.1, garbage, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(resolve(xff, "10.0.0.1:1", &["\u{ff}, 198.51.100.7"]), "198.51.100.7");
         assert_eq!(resolve(xff, "10.0.0.1:1", &[]), "10.0.0.1");
         assert_eq!(resolve(xff, "[fd00::1]:1", &["[2001:db8::7]:4711"]), "2001:db8::7");
         assert_eq!(resolve(xff, "[::ffff:10.0.0.1]:1", &["198.51.100.7:80"]), "198.51.100.7");

@@ -7,14 +7,17 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 use url::Url;
 
-use super::step::{Inner, Step};
+use super::{
+    authenticate::Authentication,
+    cookies::Cookies,
+    step::{Inner, Step},
+};
 use crate::{
     config::Config,
     error::{Code, Error},
-    middleware::cookies::Cookies,
 };
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -39,26 +42,29 @@ impl Csrf {
 
 impl Rule {
     fn refuses(&self, request: &Request) -> bool {
-        let headers = request.headers();
-        let by_cookie = self.cookies.refresh_token(headers).is_some()
-            && !headers.contains_key(header::AUTHORIZATION);
-        by_cookie && !request.method().is_safe() && self.is_foreign(headers)
+        // A token that holds speaks for itself; an Authorization that is not looked at does not.
+        let by_token = matches!(request.extensions().get(), Some(Authentication::Known(_)));
+        let by_cookie = self.cookies.refresh_token(request.headers()).is_some() && !by_token;
+        by_cookie && !request.method().is_safe() && self.is_foreign(request)
     }
 
-    fn is_foreign(&self, headers: &HeaderMap) -> bool {
+    fn is_foreign(&self, request: &Request) -> bool {
+        let headers = request.headers();
         let cross_site = headers.get(SEC_FETCH_SITE).is_some_and(|site| site == "cross-site");
         let foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| {
-            !origin.to_str().is_ok_and(|origin| self.is_own(origin, headers) || self.lists(origin))
+            !origin.to_str().is_ok_and(|origin| self.is_own(origin, request) || self.lists(origin))
         });
         cross_site || foreign_origin
     }
 
     /// Ours is the configured one, or else what the browser itself says it talks to.
-    fn is_own(&self, origin: &str, headers: &HeaderMap) -> bool {
+    fn is_own(&self, origin: &str, request: &Request) -> bool {
         if let Some(own) = &self.own {
             return own == origin;
         }
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        // HTTP/2 has it in the request's target.
+        let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
         let same = |url: &Url, host: &str| {
             let scheme = url.scheme();
             Url::parse(&format!("{scheme}://{host}"))

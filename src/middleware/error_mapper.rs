@@ -130,6 +130,10 @@ fn render(error: &Error, request_id: &str, refused: Response) -> Response {
     }
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    if headers.contains_key(header::ACCEPT_ENCODING) {
+        // tower-http names every coding it knows, also those that are switched off.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     if let Some(secs) = error.retry_after_secs() {
         headers.insert(header::RETRY_AFTER, secs.into());
     }

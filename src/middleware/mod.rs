@@ -25,6 +25,7 @@ pub mod cors;
 pub mod csrf;
 pub mod deadline;
 pub mod error_mapper;
+pub mod head_limits;
 pub mod negotiation;
 pub mod rate_limit;
 pub mod request_context;
@@ -58,10 +59,16 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             // The only place that renders refusals, those of axum and tower included.
             .layer(StepLayer(error_mapper::ErrorMapper))
             .layer(StepLayer(catch_panic::CatchPanic))
+            .layer(StepLayer(head_limits::HeadLimits))
             // Cheap refusals come before anything that costs.
             .layer(StepLayer(admission::Admission::new(server, services.health.clone())))
             // Unsafe requests run on in a task of their own from here.
             .layer(StepLayer(deadline::Deadline::new(server, lifecycle.clone())))
+            .layer(StepLayer(authenticate::Authenticate(services.clone())))
+            // One decision for all policies of the route. Before the other refusals, so that
+            // they count and say where the client stands; long before the body is read.
+            .layer(StepLayer(rate_limit::RateLimit::new(config, limiter.clone())))
+            .layer(StepLayer(csrf::Csrf::new(config)))
             .layer(StepLayer(negotiation::Negotiation))
             .layer(MapResponseBodyLayer::new(Body::new))
             .layer(CompressionLayer::new().compress_when(negotiation::worth_compressing(server)))
@@ -69,10 +76,6 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             .layer(RequestDecompressionLayer::new())
             .layer(MapRequestBodyLayer::new(Body::new))
             // After decompression: what counts is what would be held in memory.
-            .layer(StepLayer(body_limit::BodyLimit::new(server)))
-            .layer(StepLayer(authenticate::Authenticate(services.clone())))
-            .layer(StepLayer(csrf::Csrf::new(config)))
-            // One decision for all policies of the route, before the body is read.
-            .layer(StepLayer(rate_limit::RateLimit::new(config, limiter.clone()))),
+            .layer(StepLayer(body_limit::BodyLimit::new(server))),
     )
 }

@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue, header};
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::{
-    route_info::{self, Access},
+    authenticate::Authentication,
+    route_info::{self, Access, RouteInfo},
     step::{Inner, Step},
 };
 use crate::{
@@ -21,14 +22,43 @@ use crate::{
 pub struct Negotiation;
 
 impl Step for Negotiation {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(self, mut request: Request, inner: impl Inner) -> Response {
         let route = route_info::of(&request);
-        if route.access != Access::Operations && !accepts_json(request.headers()) {
-            return Error::of(Code::NotAcceptable).into_response();
+        if let Err(refusal) = check(&route, &request) {
+            return refusal.into_response();
         }
+        lower_coding(request.headers_mut());
         let mut response = inner.run(request).await;
         mark_coding(response.headers_mut());
         response
+    }
+}
+
+fn check(route: &RouteInfo, request: &Request) -> Result<(), Error> {
+    // What operators and verifiers ask comes in its own media type; an unknown path in none.
+    if route.template.starts_with("/api/") && !accepts_json(request.headers()) {
+        return Err(Error::of(Code::NotAcceptable));
+    }
+    // Who must sign in first is told so first.
+    let stranger = matches!(route.access, Access::User | Access::Staff | Access::Admin)
+        && !matches!(request.extensions().get(), Some(Authentication::Known(_)));
+    let looked_at = !route.takes_query && !stranger;
+    match request.uri().query().filter(|query| !query.is_empty() && looked_at) {
+        None => Ok(()),
+        Some(query) => {
+            let name = query.split(['=', '&']).next().unwrap_or_default();
+            let name: String = name.chars().take(64).collect();
+            Err(Error::invalid_field(name, "unknown_field", "is not known here"))
+        }
+    }
+}
+
+/// Codings are case-insensitive (RFC 9110, 8.4.1); what reads them is not.
+fn lower_coding(headers: &mut HeaderMap) {
+    let coding =
+        headers.get(header::CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase());
+    if let Some(Ok(coding)) = coding.map(|coding| HeaderValue::from_bytes(&coding)) {
+        headers.insert(header::CONTENT_ENCODING, coding);
     }
 }
 
@@ -42,7 +72,8 @@ pub fn worth_compressing(server: &Server) -> impl Predicate + use<> {
 /// JSON, or problem+json, with a weight above zero; the most specific range decides.
 fn accepts_json(headers: &HeaderMap) -> bool {
     let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges: Vec<_> = ranges.flat_map(|value| value.split(',')).map(parse_range).collect();
+    let ranges = ranges.flat_map(|value| value.split(',')).filter(|range| !range.trim().is_empty());
+    let ranges: Vec<_> = ranges.map(parse_range).collect();
     let best = |names: &[&str]| {
         let weights = ranges.iter().filter(|(range, _)| names.contains(&range.as_str()));
         weights.map(|(_, weight)| *weight).reduce(f32::max)

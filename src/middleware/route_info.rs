@@ -39,13 +39,19 @@ pub struct RouteInfo {
     pub template: &'static str,
     pub access: Access,
     pub limits: LimitClass,
+    /// Whether the route has query parameters.
+    pub takes_query: bool,
 }
 
 /// Paths that no route has: one label, whatever is asked for.
 pub const UNMATCHED: &str = "unmatched";
 
-const UNKNOWN: RouteInfo =
-    RouteInfo { template: UNMATCHED, access: Access::Open, limits: LimitClass::Default };
+const UNKNOWN: RouteInfo = RouteInfo {
+    template: UNMATCHED,
+    access: Access::Open,
+    limits: LimitClass::Default,
+    takes_query: true,
+};
 
 /// Finds a request's row.
 #[derive(Default)]

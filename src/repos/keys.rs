@@ -68,7 +68,8 @@ pub async fn activate_next(
     Ok(row.fetch_optional(conn).await?.map(|row| (row.kid, row.activates_at)))
 }
 
-/// The keys before the newest signer are honoured until its turn plus `overlap_secs`.
+/// The keys before the newest signer are honoured until its turn plus `overlap_secs`. One that
+/// was still to have its turn has it before: no key comes after its successor.
 pub async fn retire_before(
     conn: &mut PgConnection,
     successor: &str,
@@ -76,7 +77,9 @@ pub async fn retire_before(
     overlap_secs: f64,
 ) -> Result<()> {
     sqlx::query!(
-        "update signing_keys set expires_at = $2::timestamptz + make_interval(secs => $3)
+        "update signing_keys 
+         set expires_at = $2::timestamptz + make_interval(secs => $3),
+             activates_at = least(activates_at, $2::timestamptz)
          where kid <> $1 and activates_at is not null and expires_at is null",
         successor,
         at,
@@ -87,9 +90,10 @@ pub async fn retire_before(
     Ok(())
 }
 
-/// Removes a key at once: what it signed is refused. True when there was one.
+/// Removes a retired key at once: what it signed is refused. True when there was one.
 pub async fn remove(conn: &mut PgConnection, kid: &str) -> Result<bool> {
-    let removed = sqlx::query!("delete from signing_keys where kid = $1", kid);
+    let removed =
+        sqlx::query!("delete from signing_keys where kid = $1 and expires_at is not null", kid);
     Ok(removed.execute(conn).await?.rows_affected() > 0)
 }
 

@@ -254,19 +254,39 @@ pub async fn remember_device(
     Ok(())
 }
 
+/// Counts a failure of a user on a device; false when it has had as many as are allowed, and so
+/// is not known any more.
 pub async fn count_device_failure(
     conn: &mut PgConnection,
     user: UserId,
     hash: &[u8],
-) -> Result<()> {
-    sqlx::query!(
-        "update known_devices set failures = failures + 1 where token_hash = $1 and user_id = $2",
+    allowed: i32,
+) -> Result<bool> {
+    let counted = sqlx::query!(
+        "update known_devices set failures = failures + 1
+         where token_hash = $1 and user_id = $2 and failures < $3",
         hash,
         user.0,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+        allowed,
+    );
+    Ok(counted.execute(conn).await?.rows_affected() > 0)
+}
+
+/// Whether the device is still known; it stays so until the transaction ends.
+pub async fn confirm_device(
+    conn: &mut PgConnection,
+    user: UserId,
+    hash: &[u8],
+    allowed: i32,
+) -> Result<bool> {
+    let known = sqlx::query_scalar!(
+        r#"select failures < $3 as "known!" from known_devices
+           where token_hash = $1 and user_id = $2 and expires_at > now() for update"#,
+        hash,
+        user.0,
+        allowed,
+    );
+    Ok(known.fetch_optional(conn).await?.unwrap_or(false))
 }
 
 /// What a login needs to know, in one statement whether or not the account exists.
@@ -323,13 +343,35 @@ pub async fn forget_devices(conn: &mut PgConnection, user: UserId) -> Result<()>
     Ok(())
 }
 
-/// Rows whose use is over: sessions a month after their end, devices after their year.
+/// Tokens of sessions that ended a month ago.
+pub async fn reap_tokens(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!(
+        "delete from refresh_tokens where (session_id, generation) in (
+             select t.session_id, t.generation from sessions s join refresh_tokens t on t.session_id = s.id
+             where s.absolute_expires_at < now() - interval '30 days' limit 5000)",
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Those sessions, when they have no tokens left.
 pub async fn reap(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!(
-        "with old as (
-             delete from sessions where id in (
-                 select id from sessions where absolute_expires_at < now() - interval '30 days' limit 1000))
-         delete from known_devices where expires_at < now()",
+        "delete from sessions where id in (
+             select id from sessions s
+             where absolute_expires_at < now() - interval '30 days'
+               and not exists (select from refresh_tokens t where t.session_id = s.id) limit 1000)",
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub async fn reap_devices(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!(
+        "delete from known_devices where (token_hash, user_id) in (
+             select token_hash, user_id from known_devices where expires_at < now() limit 5000)",
     )
     .execute(conn)
     .await?;

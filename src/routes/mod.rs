@@ -5,7 +5,7 @@ use axum::{Router, routing::MethodRouter};
 use http::Method;
 use utoipa::openapi::{
     OpenApi, OpenApiBuilder, RefOr, Schema,
-    path::{HttpMethod, Paths},
+    path::{HttpMethod, ParameterIn, Paths},
 };
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -69,11 +69,21 @@ pub fn build(include: impl Fn(&Route) -> bool) -> (Router<Services>, RouteIndex)
     let mut index = RouteIndex::default();
     let mut router = Router::new();
     for route in table().into_iter().filter(include) {
+        let takes_query = takes_query(&route);
         let Route { method, path, access, limits, handler, .. } = route;
-        index.insert(method, RouteInfo { template: path, access, limits });
+        index.insert(method, RouteInfo { template: path, access, limits, takes_query });
         router = router.route(path, handler);
     }
     (router, index)
+}
+
+fn takes_query(route: &Route) -> bool {
+    let item = route.paths.paths.get(route.path).cloned().unwrap_or_default();
+    let parameters = operation(item, &route.method).parameters.unwrap_or_default();
+    parameters.iter().any(|parameter| match parameter {
+        RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
+        RefOr::Ref(_) => true,
+    })
 }
 
 fn http_method(method: &Method) -> HttpMethod {

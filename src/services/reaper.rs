@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -26,14 +27,19 @@ pub async fn run(db: Db, stop: CancellationToken) {
     }
 }
 
+/// A transaction each, so that one that is slow does not keep the others.
 pub async fn reap(db: &Db) -> Result<()> {
-    db.tx("reaper.reap", async |tx| {
-        if !try_lock(tx, LOCK).await? {
-            return Ok(());
-        }
-        repos::feed::reap(tx).await?;
-        repos::sessions::reap(tx).await?;
-        repos::login_failures::reap(tx).await
-    })
-    .await
+    reap_one(db, "reaper.feed", async |tx| repos::feed::reap(tx).await).await?;
+    reap_one(db, "reaper.login_failures", async |tx| repos::login_failures::reap(tx).await).await?;
+    reap_one(db, "reaper.devices", async |tx| repos::sessions::reap_devices(tx).await).await?;
+    reap_one(db, "reaper.tokens", async |tx| repos::sessions::reap_tokens(tx).await).await?;
+    reap_one(db, "reaper.sessions", async |tx| repos::sessions::reap(tx).await).await
+}
+
+async fn reap_one(
+    db: &Db,
+    name: &'static str,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<()>,
+) -> Result<()> {
+    db.tx(name, async |tx| if try_lock(tx, LOCK).await? { work(tx).await } else { Ok(()) }).await
 }

@@ -53,6 +53,17 @@ async fn our_own_pages_listed_ones_and_clients_that_say_nothing_are_allowed() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_not_looked_at_excuses_nothing() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    for path in ["/api/v1/auth/refresh", "/api/v1/auth/logout"] {
+        let call = app.post(path).cookie("refresh", &ada.refresh).bearer("garbage");
+        assert_eq!(status(call, &[("origin", "https://evil.example")]).await, 403, "{path}");
+    }
+    assert!(app.accepts(&ada.access).await);
+}
+
+#[tokio::test]
 async fn a_bearer_token_is_not_touched_by_any_of_this() {
     let app = TestApp::new().await;
     let ada = app.customer("ada").await;

@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
-use mainstay::domain::audit::Origin;
+use mainstay::{domain::audit::Origin, services::auth::keys::Rotation};
 
 use super::support::{TestApp, eventually};
+
+const NOW: Rotation = Rotation { now: true, remove: None };
 
 async fn kids(app: &TestApp) -> HashSet<String> {
     let set = app.get("/.well-known/jwks.json").send().await.expect(200).json();
@@ -39,7 +41,7 @@ async fn after_a_rotation_old_and_new_tokens_pass_on_all_instances() {
     let other = app.sibling().await;
     let ada = app.customer("ada").await;
     let before = kids(&app).await;
-    let rotated = app.app.keyring.rotate(true, &Origin::command_line()).await.unwrap();
+    let rotated = app.app.keyring.rotate(&NOW, &Origin::command_line()).await.unwrap();
     assert!(before.contains(&rotated.kid), "the next key was published before");
     app.app.keyring.reload().await.unwrap();
     let fresh = app.sign_in(&ada.email).await;
@@ -58,7 +60,8 @@ async fn after_a_rotation_old_and_new_tokens_pass_on_all_instances() {
 #[tokio::test]
 async fn a_key_that_verifiers_may_not_have_seen_waits_for_its_turn() {
     let app = TestApp::new().await;
-    let rotated = app.app.keyring.rotate(false, &Origin::command_line()).await.unwrap();
+    let rotated =
+        app.app.keyring.rotate(&Rotation::default(), &Origin::command_line()).await.unwrap();
     app.app.keyring.reload().await.unwrap();
     let ada = app.customer("ada").await;
     assert_ne!(kid(&ada.access), rotated.kid, "published less than a minute ago");
@@ -74,8 +77,8 @@ async fn what_a_removed_key_has_signed_is_refused_everywhere_at_once() {
     let other = app.sibling().await;
     let ada = app.customer("ada").await;
     assert!(other.accepts(&ada.access).await);
-    app.app.keyring.rotate(true, &Origin::command_line()).await.unwrap();
-    app.app.keyring.remove(&kid(&ada.access), &Origin::command_line()).await.unwrap();
+    let remove = Rotation { now: false, remove: Some(kid(&ada.access)) };
+    app.app.keyring.rotate(&remove, &Origin::command_line()).await.unwrap();
     eventually("both refuse it", async || {
         !app.accepts(&ada.access).await && !other.accepts(&ada.access).await
     })
@@ -98,4 +101,42 @@ async fn a_private_key_is_stored_sealed() {
             "an Ed25519 OID in the clear"
         );
     }
+}
+
+#[tokio::test]
+async fn a_key_that_was_still_waiting_never_signs_after_its_successor() {
+    let app = TestApp::new().await;
+    let origin = Origin::command_line();
+    let scheduled = app.app.keyring.rotate(&Rotation::default(), &origin).await.unwrap();
+    let newest = app.app.keyring.rotate(&NOW, &origin).await.unwrap();
+    app.app.keyring.reload().await.unwrap();
+    app.customer("ada").await;
+    for minutes in [0, 2, 4] {
+        app.app.clock.advance(chrono::TimeDelta::minutes(minutes));
+        let token = app.sign_in("ada@example.com").await.access;
+        assert_eq!(kid(&token), newest.kid);
+        assert!(app.accepts(&token).await);
+    }
+    assert_ne!(scheduled.kid, newest.kid);
+}
+
+#[tokio::test]
+async fn only_a_retired_key_can_be_removed_and_a_lost_one_is_replaced() {
+    let app = TestApp::new().await;
+    for kid in ["nonsense", ""] {
+        let remove = Rotation { now: true, remove: Some(kid.to_owned()) };
+        assert!(app.app.keyring.rotate(&remove, &Origin::command_line()).await.is_err());
+    }
+    let waiting: String =
+        sqlx::query_scalar("select kid from signing_keys where activates_at is null")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+    let remove = Rotation { now: true, remove: Some(waiting) };
+    assert!(app.app.keyring.rotate(&remove, &Origin::command_line()).await.is_err());
+    assert_eq!(app.count("select count(*) from signing_keys").await, 2);
+    app.execute("delete from signing_keys where activates_at is not null").await;
+    app.app.keyring.ensure().await.unwrap();
+    app.app.keyring.reload().await.unwrap();
+    app.customer("ada").await;
 }

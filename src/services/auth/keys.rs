@@ -22,7 +22,7 @@ use crate::{
         audit::{Action, NewAuditEvent, Origin, Target},
         feed::ChangeKind,
     },
-    error::{Error, Result},
+    error::{Code, Error, Result},
     repos::{self, keys::KeyRow},
     services::audit::AuditTrail,
     shared::crypto::{self, Keyed},
@@ -60,6 +60,15 @@ impl KeySet {
         let valid = self.keys.iter().filter(|key| key.expires_at.is_none_or(|at| at > now));
         json!({ "keys": valid.map(public).collect::<Vec<_>>() })
     }
+}
+
+/// How to rotate.
+#[derive(Debug, Default)]
+pub struct Rotation {
+    /// Sign with the next key at once, although verifiers elsewhere may not have seen it.
+    pub now: bool,
+    /// Also void everything that this retired (or by this rotation retiring) key has signed.
+    pub remove: Option<String>,
 }
 
 /// What a rotation did.
@@ -106,13 +115,16 @@ impl Keyring {
         Ok(())
     }
 
-    /// Makes the first keys, once over all instances that start together.
+    /// Sees to it that one key signs and one waits, once over all instances that start together.
     pub async fn ensure(&self) -> Result<()> {
         self.db
             .tx("keys.ensure", async |tx| {
                 repos::keys::lock(tx).await?;
-                if repos::keys::list(tx).await?.is_empty() {
+                let keys = repos::keys::list(tx).await?;
+                if !keys.iter().any(|key| key.activates_at.is_some() && key.expires_at.is_none()) {
                     self.generate(tx, true).await?;
+                }
+                if !keys.iter().any(|key| key.activates_at.is_none()) {
                     self.generate(tx, false).await?;
                 }
                 Ok(())
@@ -120,36 +132,41 @@ impl Keyring {
             .await
     }
 
-    /// The waiting key begins to sign once every verifier can know it, or at once with `now`;
-    /// a new one takes its place. No token in use becomes invalid.
-    pub async fn rotate(&self, now: bool, origin: &Origin) -> Result<Rotated> {
-        let publish = if now { Duration::ZERO } else { self.publish };
+    /// The waiting key begins to sign once every verifier can know it, or at once when `how` says
+    /// so; a new one takes its place. No token in use becomes invalid, but for those of a key
+    /// that is removed.
+    pub async fn rotate(&self, how: &Rotation, origin: &Origin) -> Result<Rotated> {
         self.db
             .tx("keys.rotate", async |tx| {
                 repos::keys::lock(tx).await?;
                 repos::keys::reap(tx).await?;
-                let next = repos::keys::activate_next(tx, publish.as_secs_f64()).await?;
-                let (kid, at) = next.ok_or_else(|| Error::internal("no key waits for its turn"))?;
-                let overlap = self.overlap.as_secs_f64();
-                repos::keys::retire_before(tx, &kid, at, overlap).await?;
-                self.generate(tx, false).await?;
-                self.tell(tx, json!({"kid": kid, "signs_from": at}), origin).await?;
-                Ok(Rotated { kid, signs_from: at })
+                let rotated = self.take_turn(tx, how).await?;
+                if let Some(kid) = &how.remove
+                    && !repos::keys::remove(tx, kid).await?
+                {
+                    return Err(Error::new(
+                        Code::Conflict,
+                        "the key to remove is not a retired one",
+                    ));
+                }
+                let details = json!({
+                    "kid": rotated.kid, "signs_from": rotated.signs_from, "removed": how.remove,
+                });
+                self.tell(tx, details, origin).await?;
+                Ok(rotated)
             })
             .await
     }
 
-    /// Voids everything a key has signed, at once. The key in use must be rotated away first.
-    pub async fn remove(&self, kid: &str, origin: &Origin) -> Result<()> {
-        self.db
-            .tx("keys.remove", async |tx| {
-                repos::keys::lock(tx).await?;
-                if !repos::keys::remove(tx, kid).await? {
-                    return Err(Error::not_found());
-                }
-                self.tell(tx, json!({"removed": kid}), origin).await
-            })
-            .await
+    async fn take_turn(&self, tx: &mut PgConnection, how: &Rotation) -> Result<Rotated> {
+        // Without the removed key somebody must sign at once.
+        let at_once = how.now || how.remove.is_some();
+        let publish = if at_once { Duration::ZERO } else { self.publish };
+        let next = repos::keys::activate_next(tx, publish.as_secs_f64()).await?;
+        let (kid, at) = next.ok_or_else(|| Error::internal("no key waits for its turn"))?;
+        repos::keys::retire_before(tx, &kid, at, self.overlap.as_secs_f64()).await?;
+        self.generate(tx, false).await?;
+        Ok(Rotated { kid, signs_from: at })
     }
 
     async fn tell(&self, tx: &mut PgConnection, details: Value, origin: &Origin) -> Result<()> {

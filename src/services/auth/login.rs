@@ -151,12 +151,16 @@ impl Auth {
         let unheard = self
             .db
             .tx("auth.login.refuse", async |tx| {
-                let unheard = match (known, view.user_id, &attempt.device) {
+                let counted = match (known, view.user_id, &attempt.device) {
                     (true, Some(user), Some((_, hash))) => {
-                        repos::sessions::count_device_failure(tx, user, hash).await?;
-                        None
+                        let allowed = self.settings.account_rule.allowed;
+                        repos::sessions::count_device_failure(tx, user, hash, allowed).await?
                     }
-                    _ => self.count_failure(tx, &attempt.buckets).await?,
+                    _ => false,
+                };
+                let unheard = match counted {
+                    true => None,
+                    false => self.count_failure(tx, &attempt.buckets).await?,
                 };
                 let event = NewAuditEvent {
                     actor: None,
@@ -184,7 +188,7 @@ impl Auth {
         let known = self.is_known_device(view);
         self.db
             .tx("auth.login.admit", async |tx| {
-                if !known {
+                if !(known && self.is_still_known(tx, attempt, user).await?) {
                     let buckets = attempt.buckets.all();
                     if let Some(secs) = login_failures::blocked_secs(tx, &buckets).await? {
                         return Err(too_many_attempts(secs));
@@ -202,6 +206,18 @@ impl Auth {
                 Ok(Some(opened))
             })
             .await
+    }
+
+    /// Guesses on the device meanwhile may have made it unknown.
+    async fn is_still_known(
+        &self,
+        tx: &mut PgConnection,
+        attempt: &Attempt,
+        user: UserId,
+    ) -> Result<bool> {
+        let Some((_, hash)) = &attempt.device else { return Ok(false) };
+        let allowed = self.settings.account_rule.allowed;
+        repos::sessions::confirm_device(tx, user, hash, allowed).await
     }
 
     /// Keeps the presented token if we gave it, to this user or to another on the same device.

@@ -3,8 +3,11 @@
 use serde_json::json;
 
 use super::{
-    Auth, announce::Voided, invalid_credentials, register::check_new_password,
-    throttle::too_many_attempts,
+    Auth,
+    announce::Voided,
+    invalid_credentials,
+    register::check_new_password,
+    throttle::{Buckets, too_many_attempts},
 };
 use crate::{
     domain::{
@@ -34,11 +37,16 @@ impl Auth {
         let email = Email::parse(&user.email)?;
         let words = vec![email.local_part().to_owned(), user.name.clone()];
         let new = check_new_password("new_password", new, words).await?;
-        self.prove_password(&email, current, &stored, origin).await?;
+        let buckets = self.buckets(email.key(), origin.address);
+        self.prove_password(&user, &buckets, current, &stored, origin).await?;
         let hash = self.hasher.hash(new).await?;
         let voided = self
             .db
             .tx("auth.change_password", async |tx| {
+                // Of simultaneous guesses only as many are heard as one after the other.
+                if let Some(secs) = login_failures::blocked_secs(tx, &buckets.all()).await? {
+                    return Err(too_many_attempts(secs));
+                }
                 // Somebody else may have changed it since it was compared.
                 if repos::users::confirm(tx, user.id, &stored).await?.is_none() {
                     return Err(invalid_credentials());
@@ -73,12 +81,13 @@ impl Auth {
 
     async fn prove_password(
         &self,
-        email: &Email,
+
+        user: &User,
+        buckets: &Buckets,
         password: Password,
         stored: &str,
         origin: &Origin,
     ) -> Result<()> {
-        let buckets = self.buckets(email.key(), origin.address);
         let keys = buckets.all();
         let blocked = self
             .db
@@ -94,7 +103,17 @@ impl Auth {
         }
         let unheard = self
             .db
-            .tx("auth.refuse_password", async |tx| self.count_failure(tx, &buckets).await)
+            .tx("auth.refuse_password", async |tx| {
+                let unheard = self.count_failure(tx, buckets).await?;
+                let event = NewAuditEvent {
+                    actor: Some(user.id),
+                    action: Action::PasswordRefused,
+                    target: Target::user(user.id),
+                    details: json!({}),
+                };
+                self.audit.record(tx, event, origin).await?;
+                Ok(unheard)
+            })
             .await?;
         Err(unheard.map_or_else(invalid_credentials, too_many_attempts))
     }
