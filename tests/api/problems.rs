@@ -85,6 +85,36 @@ async fn types_ranges_and_nul_are_told_by_field() {
 }
 
 #[tokio::test]
+async fn a_body_is_an_object_and_never_its_fields_in_a_row() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    for body in [json!(["Renamed"]), json!([]), json!(null), json!("name"), json!(1)] {
+        let call = app.call("PATCH", "/api/v1/users/me").bearer(&ada.access).json(&body);
+        let answer = call.send().await.expect_problem(422, "VALIDATION_FAILED");
+        assert!(!String::from_utf8_lossy(&answer.body).contains("struct"), "{body}");
+    }
+    assert_eq!(app.count("select count(*) from users where name = 'Renamed'").await, 0);
+}
+
+#[tokio::test]
+async fn names_of_unknown_fields_are_repeated_only_so_far() {
+    let app = TestApp::new().await;
+    let long = json!({"k".repeat(100_000): 1});
+    let answer = app.post("/api/v1/auth/login").json(&long).send().await.expect(422);
+    assert!(answer.body.len() < 1000, "{}", answer.body.len());
+}
+
+#[tokio::test]
+async fn query_parameters_that_a_route_does_not_have_are_refused() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    for path in ["/api/v1/users/me?x=1", "/api/v1/ping?x", "/api/v1/ping?%ff=1"] {
+        let answer = app.get(path).bearer(&ada.access).send().await;
+        assert_eq!(answer.expect_problem(422, "VALIDATION_FAILED").faults()[0].1, "unknown_field");
+    }
+}
+
+#[tokio::test]
 async fn a_body_over_a_mebibyte_is_too_large_announced_or_not_and_zipped_or_not() {
     let app = TestApp::new().await;
     let large = format!("{{\"name\":\"{}\"}}", "x".repeat(1 << 20));

@@ -106,3 +106,41 @@ async fn throttling_lives_in_postgres_and_tells_neither_addresses_nor_networks()
     assert!(!rows.contains("nobody") && !rows.contains("127.0.0.1"), "{rows}");
     assert_eq!(app.count("select count(*) from login_failures").await, 2);
 }
+
+#[tokio::test]
+async fn a_known_device_is_heard_ten_times_also_at_once() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    let body = json!({"email": ada.email, "password": WRONG, "device_token": ada.device});
+    let calls = (0..40).map(|_| tokio::spawn(app.post("/api/v1/auth/login").json(&body).send()));
+    let mut heard = 0;
+    for call in calls.collect::<Vec<_>>() {
+        heard += usize::from(call.await.unwrap().status == 401);
+    }
+    // Ten on the device, then the account's own ten, as from any other device.
+    assert!((20..=22).contains(&heard), "{heard} of 40 guesses were heard");
+}
+
+#[tokio::test]
+async fn simultaneous_guesses_of_the_current_password_are_heard_like_sequential_ones() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    let change = |password: &str| {
+        let body = json!({"current_password": password, "new_password": "copper-meadow-violin-81"});
+        app.call("PUT", "/api/v1/auth/password").bearer(&ada.access).json(&body)
+    };
+    for _ in 0..10 {
+        change(WRONG).send().await.expect(401);
+    }
+    app.execute("update login_failures set blocked_until = now()").await;
+    let guesses =
+        (0..30).map(|n| tokio::spawn(change(if n == 25 { PASSWORD } else { WRONG }).send()));
+    let mut answers = Vec::new();
+    for guess in guesses.collect::<Vec<_>>() {
+        answers.push(guess.await.unwrap().status.as_u16());
+    }
+    let heard = answers.iter().filter(|status| **status != 429).count();
+    assert!(heard <= 2, "{answers:?}");
+    let told = "select count(*) from audit_events where action = 'auth.password_refused'";
+    assert!(app.count(told).await >= 10);
+}
