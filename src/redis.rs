@@ -355,6 +355,8 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::shared::clock::Clock;
     use futures_util::future::join_all;
@@ -500,18 +502,15 @@ mod tests {
         for _ in 0..FAILURES_TO_OPEN {
             assert_eq!(redis.ping().await, Err(RedisError::Timeout));
         }
-        let mut slowest = Duration::ZERO;
         let hung = Instant::now();
         while hung.elapsed() < 3 * OPEN_FOR {
-            let start = Instant::now();
-            assert!(redis.ping().await.is_err());
-            slowest = slowest.max(start.elapsed());
+            let answer = redis.ping().now_or_never();
+            assert!(matches!(answer, Some(Err(_))), "somebody waited for the probe");
             sleep(Duration::from_millis(5)).await;
         }
         hang.send_replace(false);
         let recovery = recovery(&redis).await;
-        println!("slowest while open {slowest:?}, recovery {recovery:?}");
-        assert!(slowest < TIMEOUT, "somebody waited for the probe");
+        println!("recovery {recovery:?}");
         assert!(recovery < Duration::from_secs(15));
     }
 

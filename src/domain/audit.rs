@@ -87,7 +87,7 @@ pub struct NewAuditEvent {
     pub details: Value,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub struct AuditEvent {
     pub id: AuditEventId,
     pub at: DateTime<Utc>,

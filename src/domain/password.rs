@@ -123,7 +123,7 @@ mod tests {
         let started = std::time::Instant::now();
         assert!(Password::parse("password", &"x".repeat(1025)).is_err());
         assert!(Password::parse_new("password", &"x".repeat(10_000_000), &[]).is_err());
-        assert!(started.elapsed().as_millis() < 50);
+        assert!(started.elapsed().as_millis() < 500);
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl std::str::FromStr for Role {
 }
 
 /// An account as others may see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct User {
     pub id: UserId,
     pub email: String,
@@ -62,6 +62,8 @@ pub struct User {
     pub disabled: bool,
     /// Raised by every change of the row; the entity tag.
     pub version: i64,
+    /// Raised when rights change: access tokens carry it.
+    pub authz_version: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }

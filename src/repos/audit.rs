@@ -1,12 +1,11 @@
 //! The audit trail.
 
-use sqlx::{PgConnection, Postgres, QueryBuilder, types::Json};
-use uuid::Uuid;
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use crate::{
     domain::{
         audit::{AuditEvent, AuditFilter, NewAuditEvent, Origin},
-        ids::{AuditEventId, UserId},
+        ids::AuditEventId,
         page::PageRequest,
     },
     error::Result,
@@ -53,8 +52,7 @@ pub async fn list(
         query.push(", ").push_bind(after.id).push(")");
     }
     query.push(" order by at desc, id desc limit ").push_bind(page.limit + 1);
-    let rows: Vec<AuditRow> = query.build_query_as().fetch_all(conn).await?;
-    Ok(rows.into_iter().map(AuditEvent::from).collect())
+    Ok(query.build_query_as().fetch_all(conn).await?)
 }
 
 pub async fn count(conn: &mut PgConnection, filter: &AuditFilter) -> Result<i64> {
@@ -73,36 +71,5 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &AuditFilter) {
     }
     if let Some(target) = filter.target_id {
         query.push(" and target_id = ").push_bind(target);
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct AuditRow {
-    id: AuditEventId,
-    at: chrono::DateTime<chrono::Utc>,
-    actor_id: Option<UserId>,
-    action: String,
-    target_type: String,
-    target_id: Option<Uuid>,
-    address: Option<String>,
-    user_agent: Option<String>,
-    request_id: String,
-    details: Json<serde_json::Value>,
-}
-
-impl From<AuditRow> for AuditEvent {
-    fn from(row: AuditRow) -> Self {
-        AuditEvent {
-            id: row.id,
-            at: row.at,
-            actor_id: row.actor_id,
-            action: row.action,
-            target_type: row.target_type,
-            target_id: row.target_id,
-            address: row.address,
-            user_agent: row.user_agent,
-            request_id: row.request_id,
-            details: row.details.0,
-        }
     }
 }

@@ -2,8 +2,10 @@
 //! Absent is `Option`; what a statement means is the service's business.
 
 pub mod audit;
+pub mod devices;
 pub mod feed;
 pub mod keys;
 pub mod login_failures;
+pub mod refresh_tokens;
 pub mod sessions;
 pub mod users;

@@ -74,68 +74,6 @@ pub async fn lock(conn: &mut PgConnection, id: SessionId) -> Result<Option<Refre
     .await?)
 }
 
-pub struct TokenRow {
-    pub generation: i32,
-    pub salt: Vec<u8>,
-    /// Seconds since its first use.
-    pub used_secs: Option<f64>,
-}
-
-/// To be asked after [`lock`], in a statement of its own: then it sees what the transaction
-/// that held the lock before has written.
-pub async fn find_token(
-    conn: &mut PgConnection,
-    id: SessionId,
-    hash: &[u8],
-) -> Result<Option<TokenRow>> {
-    Ok(sqlx::query_as!(
-        TokenRow,
-        "select generation, salt,
-                extract(epoch from clock_timestamp() - used_at)::float8 as used_secs
-         from refresh_tokens where session_id = $1 and token_hash = $2",
-        id.0,
-        hash,
-    )
-    .fetch_optional(conn)
-    .await?)
-}
-
-pub async fn insert_token(
-    conn: &mut PgConnection,
-    id: SessionId,
-    generation: i32,
-    hash: &[u8],
-    salt: &[u8],
-) -> Result<()> {
-    sqlx::query!(
-        "insert into refresh_tokens (session_id, generation, token_hash, salt)
-         values ($1, $2, $3, $4)",
-        id.0,
-        generation,
-        hash,
-        salt,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub async fn mark_token_used(
-    conn: &mut PgConnection,
-    id: SessionId,
-    generation: i32,
-) -> Result<()> {
-    sqlx::query!(
-        "update refresh_tokens set used_at = clock_timestamp()
-         where session_id = $1 and generation = $2",
-        id.0,
-        generation,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 pub struct Rotation<'a> {
     pub id: SessionId,
     pub generation: i32,
@@ -233,100 +171,6 @@ pub async fn count(conn: &mut PgConnection, user: UserId) -> Result<i64> {
     .await?)
 }
 
-/// Remembers that the user has signed in on the device, and that it behaves.
-pub async fn remember_device(
-    conn: &mut PgConnection,
-    user: UserId,
-    hash: &[u8],
-    ttl_secs: f64,
-) -> Result<()> {
-    sqlx::query!(
-        "insert into known_devices (token_hash, user_id, expires_at)
-         values ($1, $2, now() + make_interval(secs => $3))
-         on conflict (token_hash, user_id) do update
-         set failures = 0, last_used_at = now(), expires_at = excluded.expires_at",
-        hash,
-        user.0,
-        ttl_secs,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Counts a failure of a user on a device; false when it has had as many as are allowed, and so
-/// is not known any more.
-pub async fn count_device_failure(
-    conn: &mut PgConnection,
-    user: UserId,
-    hash: &[u8],
-    allowed: i32,
-) -> Result<bool> {
-    let counted = sqlx::query!(
-        "update known_devices set failures = failures + 1
-         where token_hash = $1 and user_id = $2 and failures < $3",
-        hash,
-        user.0,
-        allowed,
-    );
-    Ok(counted.execute(conn).await?.rows_affected() > 0)
-}
-
-/// Whether the device is still known; it stays so until the transaction ends.
-pub async fn confirm_device(
-    conn: &mut PgConnection,
-    user: UserId,
-    hash: &[u8],
-    allowed: i32,
-) -> Result<bool> {
-    let known = sqlx::query_scalar!(
-        r#"select failures < $3 as "known!" from known_devices
-           where token_hash = $1 and user_id = $2 and expires_at > now() for update"#,
-        hash,
-        user.0,
-        allowed,
-    );
-    Ok(known.fetch_optional(conn).await?.unwrap_or(false))
-}
-
-/// What a login needs to know, in one statement whether or not the account exists.
-pub struct LoginView {
-    pub user_id: Option<UserId>,
-    pub password_hash: Option<String>,
-    pub disabled: bool,
-    /// Failures of this user on the presented device, if the user is known there.
-    pub device_failures: Option<i32>,
-    /// The presented device token is one we gave, to whomever.
-    pub device_exists: bool,
-    /// Seconds for which logins of this account, or from this network, are refused.
-    pub blocked_secs: Option<f64>,
-}
-
-pub async fn login_view(
-    conn: &mut PgConnection,
-    email_key: &str,
-    device_hash: Option<&[u8]>,
-    buckets: &[Vec<u8>],
-) -> Result<LoginView> {
-    Ok(sqlx::query_as!(
-        LoginView,
-        r#"select u.id as "user_id?: UserId", u.password_hash as "password_hash?",
-                  coalesce(u.disabled_at is not null, false) as "disabled!",
-                  d.failures as "device_failures?",
-                  exists(select from known_devices where token_hash = $2) as "device_exists!",
-                  (select extract(epoch from max(blocked_until) - now())::float8
-                   from login_failures where bucket = any($3) and blocked_until > now()) as blocked_secs
-           from (select) one
-           left join users u on u.email_key = $1 and u.deleted_at is null
-           left join known_devices d on d.token_hash = $2 and d.user_id = u.id and d.expires_at > now()"#,
-        email_key,
-        device_hash,
-        buckets,
-    )
-    .fetch_one(conn)
-    .await?)
-}
-
 /// Takes what tells of the person from all sessions of a user.
 pub async fn anonymise(conn: &mut PgConnection, user: UserId) -> Result<()> {
     sqlx::query!(
@@ -338,40 +182,13 @@ pub async fn anonymise(conn: &mut PgConnection, user: UserId) -> Result<()> {
     Ok(())
 }
 
-pub async fn forget_devices(conn: &mut PgConnection, user: UserId) -> Result<()> {
-    sqlx::query!("delete from known_devices where user_id = $1", user.0).execute(conn).await?;
-    Ok(())
-}
-
-/// Tokens of sessions that ended a month ago.
-pub async fn reap_tokens(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!(
-        "delete from refresh_tokens where (session_id, generation) in (
-             select t.session_id, t.generation from sessions s join refresh_tokens t on t.session_id = s.id
-             where s.absolute_expires_at < now() - interval '30 days' limit 5000)",
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Those sessions, when they have no tokens left.
+/// Sessions that ended a month ago, when they have no tokens left.
 pub async fn reap(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!(
         "delete from sessions where id in (
              select id from sessions s
              where absolute_expires_at < now() - interval '30 days'
                and not exists (select from refresh_tokens t where t.session_id = s.id) limit 1000)",
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub async fn reap_devices(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!(
-        "delete from known_devices where (token_hash, user_id) in (
-             select token_hash, user_id from known_devices where expires_at < now() limit 5000)",
     )
     .execute(conn)
     .await?;

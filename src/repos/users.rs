@@ -28,7 +28,7 @@ pub async fn insert(conn: &mut PgConnection, user: &NewUser<'_>) -> Result<User>
         r#"insert into users (id, email, email_key, name, role, password_hash)
            values ($1, $2, $3, $4, $5, $6)
            returning id as "id: UserId", email as "email!", name, role as "role: Role", email_verified,
-                     disabled_at is not null as "disabled!", version, created_at, updated_at"#,
+                     disabled_at is not null as "disabled!", version, authz_version, created_at, updated_at"#,
         user.id.0,
         user.email.address(),
         user.email.key(),
@@ -45,7 +45,7 @@ pub async fn find(conn: &mut PgConnection, id: UserId) -> Result<Option<User>> {
     Ok(sqlx::query_as!(
         User,
         r#"select id as "id: UserId", email as "email!", name, role as "role: Role", email_verified,
-                  disabled_at is not null as "disabled!", version, created_at, updated_at
+                  disabled_at is not null as "disabled!", version, authz_version, created_at, updated_at
            from users where id = $1 and deleted_at is null"#,
         id.0,
     )
@@ -58,7 +58,7 @@ pub async fn lock(conn: &mut PgConnection, id: UserId) -> Result<Option<User>> {
     Ok(sqlx::query_as!(
         User,
         r#"select id as "id: UserId", email as "email!", name, role as "role: Role", email_verified,
-                  disabled_at is not null as "disabled!", version, created_at, updated_at
+                  disabled_at is not null as "disabled!", version, authz_version, created_at, updated_at
            from users where id = $1 and deleted_at is null for no key update"#,
         id.0,
     )
@@ -78,21 +78,17 @@ pub async fn lock_admins(conn: &mut PgConnection) -> Result<Vec<UserId>> {
 }
 
 /// Writes name, role and disabling. With `raise_version` the authorisation version rises, and
-/// access tokens that carry a smaller one become stale. Returns the user and that version.
-pub async fn update(
-    conn: &mut PgConnection,
-    user: &User,
-    raise_version: bool,
-) -> Result<(User, i64)> {
-    let row = sqlx::query!(
+/// access tokens that carry a smaller one become stale.
+pub async fn update(conn: &mut PgConnection, user: &User, raise_version: bool) -> Result<User> {
+    Ok(sqlx::query_as!(
+        User,
         r#"update users
            set name = $2, role = $3, version = version + 1, updated_at = now(),
                disabled_at = case when $4 then coalesce(disabled_at, now()) end,
                authz_version = authz_version + $5::int
            where id = $1
            returning id as "id: UserId", email as "email!", name, role as "role: Role", email_verified,
-                     disabled_at is not null as "disabled!", version, created_at, updated_at,
-                     authz_version"#,
+                     disabled_at is not null as "disabled!", version, authz_version, created_at, updated_at"#,
         user.id.0,
         user.name,
         user.role.as_str(),
@@ -100,19 +96,7 @@ pub async fn update(
         i32::from(raise_version),
     )
     .fetch_one(conn)
-    .await?;
-    let user = User {
-        id: row.id,
-        email: row.email,
-        name: row.name,
-        role: row.role,
-        email_verified: row.email_verified,
-        disabled: row.disabled,
-        version: row.version,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
-    };
-    Ok((user, row.authz_version))
+    .await?)
 }
 
 /// Takes address, name and password from the row; the id stays for orders and the audit trail.
@@ -138,16 +122,13 @@ pub async fn set_password_hash(conn: &mut PgConnection, id: UserId, hash: &str) 
     Ok(())
 }
 
-/// The user and the authorisation version, if the account may still be used and has the hash
-/// that a password was compared with; locked until the transaction ends.
-pub async fn confirm(
-    conn: &mut PgConnection,
-    id: UserId,
-    hash: &str,
-) -> Result<Option<(User, i64)>> {
-    let row = sqlx::query!(
+/// The user, if the account may still be used and has the hash that a password was compared
+/// with; locked until the transaction ends.
+pub async fn confirm(conn: &mut PgConnection, id: UserId, hash: &str) -> Result<Option<User>> {
+    Ok(sqlx::query_as!(
+        User,
         r#"select id as "id: UserId", email as "email!", name, role as "role: Role", email_verified,
-                  version, created_at, updated_at, authz_version
+                  disabled_at is not null as "disabled!", version, authz_version, created_at, updated_at
            from users
            where id = $1 and password_hash = $2 and disabled_at is null and deleted_at is null
            for no key update"#,
@@ -155,21 +136,7 @@ pub async fn confirm(
         hash,
     )
     .fetch_optional(conn)
-    .await?;
-    Ok(row.map(|row| {
-        let user = User {
-            id: row.id,
-            email: row.email,
-            name: row.name,
-            role: row.role,
-            email_verified: row.email_verified,
-            disabled: false,
-            version: row.version,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        };
-        (user, row.authz_version)
-    }))
+    .await?)
 }
 
 /// The hash to compare a password with; `None` for a deleted user.
@@ -189,7 +156,7 @@ pub async fn list(
 ) -> Result<Vec<User>> {
     let mut query = QueryBuilder::new(
         "select id, email, name, role, email_verified, disabled_at is not null as disabled,
-                version, created_at, updated_at
+                version, authz_version, created_at, updated_at
          from users",
     );
     push_filter(&mut query, filter);
@@ -198,8 +165,7 @@ pub async fn list(
         query.push(", ").push_bind(after.id).push(")");
     }
     query.push(" order by created_at desc, id desc limit ").push_bind(page.limit + 1);
-    let rows: Vec<UserRow> = query.build_query_as().fetch_all(conn).await?;
-    Ok(rows.into_iter().map(User::from).collect())
+    Ok(query.build_query_as().fetch_all(conn).await?)
 }
 
 pub async fn count(conn: &mut PgConnection, filter: &UserFilter) -> Result<i64> {
@@ -216,34 +182,5 @@ fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &UserFilter) {
     if let Some(q) = &filter.q {
         query.push(" and (strpos(email_key, lower(").push_bind(q.clone());
         query.push(")) > 0 or strpos(lower(name), lower(").push_bind(q.clone()).push(")) > 0)");
-    }
-}
-
-#[derive(sqlx::FromRow)]
-struct UserRow {
-    id: UserId,
-    email: String,
-    name: String,
-    role: Role,
-    email_verified: bool,
-    disabled: bool,
-    version: i64,
-    created_at: chrono::DateTime<chrono::Utc>,
-    updated_at: chrono::DateTime<chrono::Utc>,
-}
-
-impl From<UserRow> for User {
-    fn from(row: UserRow) -> Self {
-        User {
-            id: row.id,
-            email: row.email,
-            name: row.name,
-            role: row.role,
-            email_verified: row.email_verified,
-            disabled: row.disabled,
-            version: row.version,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        }
     }
 }

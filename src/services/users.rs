@@ -107,10 +107,10 @@ impl Users {
             return Err(Error::of(Code::LastAdmin));
         }
         let rights = (before.role, before.disabled) != (after.role, after.disabled);
-        let (user, authz_version) = repos::users::update(tx, &after, rights).await?;
+        let user = repos::users::update(tx, &after, rights).await?;
         let mut voided = None;
         if rights {
-            voided.insert(Voided::default()).add_user(tx, id, authz_version).await?;
+            voided.insert(Voided::default()).add_user(tx, id, user.authz_version).await?;
         }
         self.record(tx, actor, id, Action::UserUpdated, changes(&before, &user), origin).await?;
         Ok((user, voided))
@@ -136,7 +136,7 @@ impl Users {
                 let reason = EndReason::AccountDeleted;
                 let ended = repos::sessions::end_all(tx, id, None, reason).await?;
                 repos::sessions::anonymise(tx, id).await?;
-                repos::sessions::forget_devices(tx, id).await?;
+                repos::devices::forget(tx, id).await?;
                 let mut voided = Voided::sessions(tx, ended).await?;
                 voided.add_user(tx, id, authz_version).await?;
                 self.record(tx, actor, id, Action::UserDeleted, json!({}), origin).await?;

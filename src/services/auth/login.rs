@@ -19,10 +19,7 @@ use crate::{
         users::User,
     },
     error::{Code, Result},
-    repos::{
-        self, login_failures,
-        sessions::{LoginView, NewSession},
-    },
+    repos::{self, devices::LoginView, login_failures, sessions::NewSession},
     shared::{crypto, password_hasher::Verdict},
     telemetry::metrics as names,
 };
@@ -57,7 +54,6 @@ struct Attempt {
 /// A session as the database has it, not yet given to anyone.
 struct Opened {
     user: User,
-    version: i64,
     session: SessionId,
     refresh: RefreshToken,
     expires_at: DateTime<Utc>,
@@ -130,7 +126,7 @@ impl Auth {
         let (key, buckets) = (attempt.email.key(), attempt.buckets.all());
         self.db
             .read("auth.login.look", async |conn| {
-                repos::sessions::login_view(conn, key, hash, &buckets).await
+                repos::devices::login_view(conn, key, hash, &buckets).await
             })
             .await
     }
@@ -154,7 +150,7 @@ impl Auth {
                 let counted = match (known, view.user_id, &attempt.device) {
                     (true, Some(user), Some((_, hash))) => {
                         let allowed = self.settings.account_rule.allowed;
-                        repos::sessions::count_device_failure(tx, user, hash, allowed).await?
+                        repos::devices::count_failure(tx, user, hash, allowed).await?
                     }
                     _ => false,
                 };
@@ -195,14 +191,14 @@ impl Auth {
                     }
                     login_failures::clear(tx, &attempt.buckets.account).await?;
                 }
-                let Some((user, version)) = repos::users::confirm(tx, user, hash).await? else {
+                let Some(user) = repos::users::confirm(tx, user, hash).await? else {
                     return Ok(None);
                 };
                 if let Some(new) = rehashed {
                     repos::users::set_password_hash(tx, user.id, new).await?;
                 }
                 let device_token = self.remember_device(tx, attempt, view, user.id).await?;
-                let opened = self.open(tx, attempt, user, version, device_token, origin).await?;
+                let opened = self.open(tx, attempt, user, device_token, origin).await?;
                 Ok(Some(opened))
             })
             .await
@@ -217,7 +213,7 @@ impl Auth {
     ) -> Result<bool> {
         let Some((_, hash)) = &attempt.device else { return Ok(false) };
         let allowed = self.settings.account_rule.allowed;
-        repos::sessions::confirm_device(tx, user, hash, allowed).await
+        repos::devices::confirm(tx, user, hash, allowed).await
     }
 
     /// Keeps the presented token if we gave it, to this user or to another on the same device.
@@ -236,7 +232,7 @@ impl Auth {
             }
         };
         let ttl = self.settings.device_ttl.as_secs_f64();
-        repos::sessions::remember_device(tx, user, &hash, ttl).await?;
+        repos::devices::remember(tx, user, &hash, ttl).await?;
         Ok(token)
     }
 
@@ -244,8 +240,8 @@ impl Auth {
         &self,
         tx: &mut PgConnection,
         attempt: &Attempt,
+
         user: User,
-        version: i64,
         device_token: String,
         origin: &Origin,
     ) -> Result<Opened> {
@@ -265,7 +261,7 @@ impl Auth {
         let expires_at = repos::sessions::insert(tx, &new).await?;
         let refresh = RefreshToken::first(session);
         let salt = crypto::random::<32>();
-        repos::sessions::insert_token(tx, session, 0, &refresh.hash(), &salt).await?;
+        repos::refresh_tokens::insert(tx, session, 0, &refresh.hash(), &salt).await?;
         let event = NewAuditEvent {
             actor: Some(user.id),
             action: Action::LoginSucceeded,
@@ -273,7 +269,7 @@ impl Auth {
             details: json!({"remember_me": attempt.remember}),
         };
         self.audit.record(tx, event, origin).await?;
-        Ok(Opened { user, version, session, refresh, expires_at, device_token })
+        Ok(Opened { user, session, refresh, expires_at, device_token })
     }
 
     fn signed_in(&self, attempt: &Attempt, opened: Opened) -> Result<SignedIn> {
@@ -281,7 +277,7 @@ impl Auth {
             user_id: opened.user.id,
             session_id: opened.session,
             role: opened.user.role,
-            version: opened.version,
+            version: opened.user.authz_version,
         };
         Ok(SignedIn {
             access: self.tokens.issue(&identity)?,

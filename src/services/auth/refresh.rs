@@ -23,7 +23,8 @@ use crate::{
     error::{Code, Error, Result},
     repos::{
         self,
-        sessions::{Refreshable, Rotation, TokenRow},
+        refresh_tokens::TokenRow,
+        sessions::{Refreshable, Rotation},
     },
     shared::crypto::{self, Keyed},
     telemetry::metrics as names,
@@ -127,7 +128,7 @@ impl Auth {
         let Some(session) = repos::sessions::lock(tx, id).await? else {
             return Ok(Outcome::Invalid);
         };
-        let Some(row) = repos::sessions::find_token(tx, id, &presented.hash()).await? else {
+        let Some(row) = repos::refresh_tokens::find(tx, id, &presented.hash()).await? else {
             return Ok(Outcome::Invalid);
         };
         if !session.live {
@@ -153,9 +154,9 @@ impl Auth {
         let (sliding, _) = self.lifetimes(session.remember);
         let generation = row.generation + 1;
         let token = RefreshToken::successor(&self.refresh_key, id, row);
-        repos::sessions::mark_token_used(tx, id, row.generation).await?;
+        repos::refresh_tokens::mark_used(tx, id, row.generation).await?;
         let salt = crypto::random::<32>();
-        repos::sessions::insert_token(tx, id, generation, &token.hash(), &salt).await?;
+        repos::refresh_tokens::insert(tx, id, generation, &token.hash(), &salt).await?;
         let address = origin.address_text();
         let rotation = Rotation {
             id,
@@ -229,7 +230,7 @@ impl Auth {
                 let Some(session) = repos::sessions::lock(tx, id).await? else {
                     return Ok(Voided::default());
                 };
-                if repos::sessions::find_token(tx, id, &presented.hash()).await?.is_none() {
+                if repos::refresh_tokens::find(tx, id, &presented.hash()).await?.is_none() {
                     return Ok(Voided::default());
                 }
                 self.end_one(tx, session.user_id, id, EndReason::Logout, origin).await

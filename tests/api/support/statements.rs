@@ -1,36 +1,41 @@
 //! Listening to the statements that a piece of work sends to Postgres.
 
-use std::sync::{Arc, Mutex};
+use std::{cell::RefCell, sync::OnceLock};
 
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
+    level_filters::LevelFilter,
 };
 use tracing_subscriber::{
     Layer,
+    filter::Targets,
     layer::{Context, SubscriberExt},
 };
 
+const QUERY: &str = "sqlx::query";
 /// What the loops behind the requests ask is not counted.
 const BACKGROUND: [&str; 4] = ["change_feed", "_sqlx_migrations", "to_regclass", "signing_keys"];
 
-#[derive(Clone, Default)]
-struct Ear(Arc<Mutex<Vec<String>>>);
+thread_local! {
+    /// A test has one thread, and so does all that it asks for.
+    static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Ear;
 
 impl<S: Subscriber> Layer<S> for Ear {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::query" {
-            event.record(&mut Summary(&self.0));
-        }
+        event.record(&mut Summary);
     }
 }
 
-struct Summary<'a>(&'a Mutex<Vec<String>>);
+struct Summary;
 
-impl Visit for Summary<'_> {
+impl Visit for Summary {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "summary" && !BACKGROUND.iter().any(|word| value.contains(word)) {
-            self.0.lock().unwrap().push(value.to_owned());
+            HEARD.with_borrow_mut(|heard| heard.push(value.to_owned()));
         }
     }
 
@@ -39,10 +44,13 @@ impl Visit for Summary<'_> {
 
 /// The statements sent while `work` runs, on a runtime with one thread.
 pub async fn during<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
-    let ear = Ear::default();
-    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(ear.clone()));
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let only = Targets::new().with_target(QUERY, LevelFilter::DEBUG);
+        let subscriber = tracing_subscriber::registry().with(Ear.with_filter(only));
+        tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
+    });
+    HEARD.with_borrow_mut(Vec::clear);
     let result = work.await;
-    drop(guard);
-    let heard = ear.0.lock().unwrap().clone();
-    (result, heard)
+    (result, HEARD.with_borrow_mut(std::mem::take))
 }

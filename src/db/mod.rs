@@ -5,28 +5,26 @@
 //! half-finished conversation must not meet the next borrower. The server notices through
 //! `client_connection_check_interval`, stops the statement and rolls back.
 
-use std::{
-    future::Future,
-    ops::DerefMut,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Executor, PgConnection, PgPool, Postgres,
-    pool::PoolConnection,
+    ConnectOptions, Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::{Instant, timeout};
 
 use crate::{
     config,
-    error::{Code, Error, Result},
+    error::{Error, Result},
     telemetry::metrics as names,
 };
+
+mod failure;
+mod lease;
+
+pub use failure::OnConstraint;
+use failure::{Hung, is_conflict, is_hung, is_lost_connection};
+use lease::{Lease, Suspicion};
 
 /// How often a transaction that lost against another is tried again.
 const CONFLICT_RETRIES: u32 = 3;
@@ -148,7 +146,7 @@ impl Db {
         let started = Instant::now();
         let conn = self.pool.acquire().await;
         metrics::histogram!(names::DB_POOL_WAIT).record(started.elapsed().as_secs_f64());
-        Ok(Lease(Some(conn?)))
+        Ok(Lease::new(conn?))
     }
 
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -219,72 +217,6 @@ pub fn connect_options(config: &config::Database, url: &str) -> Result<PgConnect
     ]))
 }
 
-/// A borrowed connection. Dropped without being given back, it is closed.
-struct Lease(Option<PoolConnection<Postgres>>);
-
-impl Lease {
-    fn give_back(mut self) {
-        self.0 = None;
-    }
-
-    fn give_back_unless_hung<T>(self, result: &Result<T>) {
-        if !result.as_ref().is_err_and(is_hung) {
-            self.give_back();
-        }
-    }
-}
-
-impl std::ops::Deref for Lease {
-    type Target = PgConnection;
-    fn deref(&self) -> &PgConnection {
-        self.0.as_ref().expect("a lease holds its connection until it is given back")
-    }
-}
-
-impl DerefMut for Lease {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        self.0.as_mut().expect("a lease holds its connection until it is given back")
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(conn) = self.0.take() {
-            metrics::counter!(names::DB_CONNECTIONS_CUT).increment(1);
-            drop(conn.detach());
-        }
-    }
-}
-
-/// Until when connections are doubted: those opened before the last loss.
-#[derive(Clone)]
-struct Suspicion {
-    started: Instant,
-    raised_ms: Arc<AtomicU64>,
-}
-
-impl Default for Suspicion {
-    fn default() -> Self {
-        Self { started: Instant::now(), raised_ms: Arc::default() }
-    }
-}
-
-impl Suspicion {
-    fn raise(&self) {
-        self.raised_ms.store(millis_since(self.started), Ordering::Relaxed);
-    }
-
-    fn covers(&self, age: Duration) -> bool {
-        let raised = self.raised_ms.load(Ordering::Relaxed);
-        let opened = millis_since(self.started).saturating_sub(age.as_millis() as u64);
-        raised > 0 && opened <= raised
-    }
-}
-
-fn millis_since(start: Instant) -> u64 {
-    start.elapsed().as_millis() as u64
-}
-
 async fn answers(conn: &mut PgConnection) -> bool {
     let ping = timeout(Duration::from_millis(500), sqlx::Connection::ping(conn));
     matches!(ping.await, Ok(Ok(())))
@@ -310,87 +242,5 @@ impl Watch {
         metrics::histogram!(names::DB_DURATION, "name" => self.name)
             .record(self.started.elapsed().as_secs_f64());
         result
-    }
-}
-
-#[derive(Debug)]
-struct Hung;
-
-impl std::fmt::Display for Hung {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Postgres did not answer in time")
-    }
-}
-
-impl std::error::Error for Hung {}
-
-fn source<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
-    std::error::Error::source(error)?.downcast_ref()
-}
-
-fn is_hung(error: &Error) -> bool {
-    source::<Hung>(error).is_some()
-}
-
-fn is_conflict(error: &Error) -> bool {
-    source::<sqlx::Error>(error)
-        .and_then(|error| error.as_database_error()?.code())
-        .is_some_and(|state| matches!(&*state, "40001" | "40P01"))
-}
-
-/// Whether the connection is gone, rather than the statement refused.
-fn is_lost_connection(error: &Error) -> bool {
-    match source::<sqlx::Error>(error) {
-        Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => true,
-        Some(sqlx::Error::Database(error)) => {
-            error.code().is_some_and(|state| state.starts_with("57P"))
-        }
-        _ => is_hung(error),
-    }
-}
-
-/// What a failure of the driver means to a caller.
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        use sqlx::Error as E;
-        match &error {
-            E::Io(_)
-            | E::Tls(_)
-            | E::Protocol(_)
-            | E::PoolTimedOut
-            | E::PoolClosed
-            | E::WorkerCrashed => Error::unavailable(error),
-            E::Database(refusal) if refusal.code().is_some_and(|state| is_passing(&state)) => {
-                Error::unavailable(error)
-            }
-            E::Database(refusal) if is_conflict_state(refusal.code().as_deref()) => {
-                Error::of(Code::Conflict).because(error)
-            }
-            _ => Error::internal(error),
-        }
-    }
-}
-
-fn is_conflict_state(state: Option<&str>) -> bool {
-    matches!(state, Some("40001" | "40P01"))
-}
-
-/// SQLSTATEs that say "not now": timeouts, locks, no room, shutting down, no connection.
-fn is_passing(state: &str) -> bool {
-    let class = state.get(..2).unwrap_or_default();
-    matches!(class, "08" | "53" | "57") || matches!(state, "55P03" | "25P03" | "25006")
-}
-
-/// Maps a named constraint to its meaning; every other failure stays what it is.
-pub trait OnConstraint<T> {
-    fn on_constraint(self, name: &str, meaning: impl FnOnce() -> Error) -> Result<T>;
-}
-
-impl<T> OnConstraint<T> for Result<T, sqlx::Error> {
-    fn on_constraint(self, name: &str, meaning: impl FnOnce() -> Error) -> Result<T> {
-        self.map_err(|error| {
-            let hit = error.as_database_error().and_then(|e| e.constraint()) == Some(name);
-            if hit { meaning() } else { error.into() }
-        })
     }
 }
