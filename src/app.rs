@@ -134,8 +134,10 @@ impl App {
         self.start();
         let not_ready = || self.services.health.set_draining();
         let exit = server::run(server, &self.lifecycle, listeners, not_ready).await?;
-        // What does not answer any more must not hold the exit.
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.db.close()).await;
+        if exit == Exit::Clean {
+            // What does not answer any more must not hold the exit.
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.db.close()).await;
+        }
         Ok(exit)
     }
 

@@ -78,9 +78,10 @@ pub async fn retire_before(
 ) -> Result<()> {
     sqlx::query!(
         "update signing_keys 
-         set expires_at = $2::timestamptz + make_interval(secs => $3),
+         set expires_at = least(expires_at, $2::timestamptz + make_interval(secs => $3)),
              activates_at = least(activates_at, $2::timestamptz)
-         where kid <> $1 and activates_at is not null and expires_at is null",
+         where kid <> $1 and activates_at is not null
+           and (expires_at is null or activates_at > $2)",
         successor,
         at,
         overlap_secs,

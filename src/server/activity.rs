@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::time::Instant;
@@ -15,6 +15,8 @@ pub struct Activity(Arc<Inner>);
 
 struct Inner {
     in_flight: AtomicUsize,
+    /// Bytes of an answer wait for the client to read.
+    stuck: AtomicBool,
     waiting: Mutex<Waiting>,
 }
 
@@ -34,7 +36,11 @@ impl Activity {
     pub fn new() -> Self {
         let waiting =
             Waiting { since: Instant::now(), head: None, fresh: true, multiplexed: false };
-        Self(Arc::new(Inner { in_flight: AtomicUsize::new(0), waiting: Mutex::new(waiting) }))
+        Self(Arc::new(Inner {
+            in_flight: AtomicUsize::new(0),
+            stuck: AtomicBool::new(false),
+            waiting: Mutex::new(waiting),
+        }))
     }
 
     /// A request's head is complete. It is under way until the guard is dropped.
@@ -50,6 +56,20 @@ impl Activity {
         self.0.in_flight.load(Ordering::Relaxed) == 0
     }
 
+    /// Nothing is under way, and all that was answered has gone.
+    pub fn is_quiet(&self) -> bool {
+        self.is_idle() && !self.0.stuck.load(Ordering::Relaxed)
+    }
+
+    pub fn set_stuck(&self, stuck: bool) {
+        self.0.stuck.store(stuck, Ordering::Relaxed);
+    }
+
+    /// No request has come yet.
+    pub fn is_fresh(&self) -> bool {
+        self.waiting().fresh
+    }
+
     pub fn bytes_came(&self) {
         if self.is_idle() {
             let mut waiting = self.waiting();
@@ -61,7 +81,7 @@ impl Activity {
 
     /// Until when the next head must have come; `None` while requests are under way.
     pub fn read_deadline(&self, timers: &Timers) -> Option<Instant> {
-        if !self.is_idle() {
+        if !self.is_quiet() {
             return None;
         }
         let waiting = *self.waiting();

@@ -1,13 +1,13 @@
 //! One connection: HTTP/1.1 or HTTP/2, its limits, and its end.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
 use http::{HeaderValue, Request, Version, header};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    server::{conn::auto, graceful::GracefulConnection},
 };
 use tokio::net::TcpStream;
 use tower::ServiceExt;
@@ -77,16 +77,35 @@ pub async fn serve(
     let mut conn = std::pin::pin!(conn);
     let ended = tokio::select! {
         ended = conn.as_mut() => ended,
-        () = life.closing().cancelled() => {
-            conn.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = conn.as_mut() => ended,
-                () = quiet(&activity) => Ok(()),
-            }
-        }
+        () = life.closing().cancelled() => finish(conn, &activity).await,
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Whoever was let in is heard: a connection that has not had its first request yet gets a last
+/// chance to send it.
+async fn finish<C>(mut conn: Pin<&mut C>, activity: &Activity) -> Result<(), C::Error>
+where
+    C: GracefulConnection,
+{
+    tokio::select! {
+        ended = conn.as_mut() => return ended,
+        () = heard(activity) => {}
+    }
+    conn.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = conn => ended,
+        () = quiet(activity) => Ok(()),
+    }
+}
+
+/// Returns when the first request has come, or when it has been waited for long enough.
+async fn heard(activity: &Activity) {
+    let patience = tokio::time::Instant::now() + LAST_CHANCE;
+    while activity.is_fresh() && tokio::time::Instant::now() < patience {
+        tokio::time::sleep(LAST_CHANCE / 100).await;
     }
 }
 
@@ -126,6 +145,6 @@ async fn quiet(activity: &Activity) {
     let step = LAST_CHANCE / 10;
     while idle < LAST_CHANCE {
         tokio::time::sleep(step).await;
-        idle = if activity.is_idle() { idle + step } else { Duration::ZERO };
+        idle = if activity.is_quiet() { idle + step } else { Duration::ZERO };
     }
 }

@@ -6,12 +6,11 @@ use axum::Router;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
 };
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ACCEPT_PAUSE, QUEUE_QUIET,
+    ACCEPT_PAUSE,
     connection::{Timers, serve},
 };
 use crate::{lifecycle::Lifecycle, telemetry::metrics as names};
@@ -36,11 +35,20 @@ impl Door {
                 Err(error) => pause_after(&error).await,
             }
         }
-        while let Ok(Ok((stream, peer, permit))) =
-            timeout(QUEUE_QUIET, self.accept(&listener)).await
-        {
-            self.spawn(stream, peer, permit);
+        if let Err(error) = self.empty_queue(listener) {
+            tracing::warn!(%error, "the queue of connections could not be emptied");
         }
+    }
+
+    /// Without waiting, so that no time passes between the last one and the end of the listener.
+    fn empty_queue(&self, listener: TcpListener) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        while let Ok((stream, peer)) = listener.accept() {
+            let Ok(permit) = self.slots.clone().try_acquire_owned() else { break };
+            stream.set_nonblocking(true)?;
+            self.spawn(TcpStream::from_std(stream)?, peer, permit);
+        }
+        Ok(())
     }
 
     /// The place first: a connection that cannot be served yet waits in the system's queue.

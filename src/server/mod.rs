@@ -110,7 +110,5 @@ async fn drain(
     }
 }
 
-/// Nobody has waited in the queue for so long: it is empty.
-const QUEUE_QUIET: Duration = Duration::from_millis(20);
 /// After an error of `accept` that another try cannot help at once (no descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -36,6 +36,7 @@ impl TimedIo {
         result: Poll<io::Result<T>>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        self.activity.set_stuck(result.is_pending());
         if result.is_ready() {
             self.write.disarm();
             return result;

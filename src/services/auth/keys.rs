@@ -46,7 +46,10 @@ pub struct SigningKey {
 impl KeySet {
     /// The newest key whose turn has come.
     pub fn signer(&self, now: DateTime<Utc>) -> Option<&SigningKey> {
-        self.keys.iter().rev().find(|key| key.activates_at.is_some_and(|at| at <= now))
+        let active = |key: &&SigningKey| key.activates_at.is_some_and(|at| at <= now);
+        let newest = self.keys.iter().rev().filter(active).find(|key| key.expires_at.is_none());
+        // Until a scheduled successor has its turn, the one before it signs on.
+        newest.or_else(|| self.keys.iter().rev().find(active))
     }
 
     /// A key by id, unless its time is over.

@@ -50,7 +50,7 @@ impl Lease {
     /// lease grows by proof. Begins the count anew.
     pub fn demand(&mut self, now: u64) -> u64 {
         let used = std::mem::take(&mut self.used);
-        let elapsed = now - std::mem::replace(&mut self.refilled_at, now);
+        let elapsed = now.saturating_sub(std::mem::replace(&mut self.refilled_at, now));
         let in_a_life = used.saturating_mul(LIFE) / elapsed.max(1);
         let slow = in_a_life < LIFE / IDLE;
         if slow { 0 } else { in_a_life.min(2 * used) }

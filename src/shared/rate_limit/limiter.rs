@@ -109,8 +109,9 @@ impl Limiter {
     }
 
     fn step(&self, redis: &Redis, claims: &[Claim<'_>], since: &mut Option<u64>) -> Step {
-        let now = self.now();
         let mut held = self.hold(claims);
+        // After the lock: else what another thread has written could be younger than now.
+        let now = self.now();
         if let Some(verdict) = decide::from_leases(&mut held, claims, *since, now) {
             return Step::Decided(verdict);
         }
@@ -168,8 +169,8 @@ impl Limiter {
 
     /// An order without a grant has failed.
     fn book(&self, orders: &[Addressed], grants: &[Grant]) {
-        let now = self.now();
         let mut held = self.0.table.hold(orders.iter().map(|to| to.slot));
+        let now = self.now();
         for (i, Addressed { slot, order, .. }) in orders.iter().enumerate() {
             let Some(entry) = held.known(*slot) else {
                 continue;

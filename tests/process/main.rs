@@ -1,0 +1,26 @@
+//! The real binary as an operator meets it: bad configuration, several instances side by side,
+//! signals, and dependencies that break under it.
+//!
+//! Tests that break Postgres or Redis start private ones (`support::services`); the others make a
+//! database of their own on the server of `DATABASE_URL` and take a prefix of their own in the
+//! Redis of `REDIS_URL`. Promises about time are asserted at three times their bound, and the
+//! figure goes to standard error.
+
+mod support;
+
+mod boot;
+mod commands;
+mod configuration;
+mod departing_clients;
+mod edge;
+mod forced_shutdown;
+mod key_rotation;
+mod postgres_hangs;
+mod postgres_restarts;
+mod redis_faults;
+mod refresh_tokens;
+mod revocation;
+mod rolling_restart;
+mod secrecy;
+mod shutdown;
+mod signing_keys;
