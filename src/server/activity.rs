@@ -65,11 +65,6 @@ impl Activity {
         self.0.stuck.store(stuck, Ordering::Relaxed);
     }
 
-    /// No request has come yet.
-    pub fn is_fresh(&self) -> bool {
-        self.waiting().fresh
-    }
-
     pub fn bytes_came(&self) {
         if self.is_idle() {
             let mut waiting = self.waiting();

@@ -84,8 +84,9 @@ pub async fn serve(
     }
 }
 
-/// Whoever was let in is heard: a connection that has not had its first request yet gets a last
-/// chance to send it.
+/// Whoever was let in is heard. A proxy may send a request into an idle connection just as it is
+/// closed; so idle ones get a last chance while the proxy learns from the closed door that it
+/// must go elsewhere.
 async fn finish<C>(mut conn: Pin<&mut C>, activity: &Activity) -> Result<(), C::Error>
 where
     C: GracefulConnection,
@@ -101,10 +102,10 @@ where
     }
 }
 
-/// Returns when the first request has come, or when it has been waited for long enough.
+/// Returns when a request is under way, or when it has been waited for long enough.
 async fn heard(activity: &Activity) {
     let patience = tokio::time::Instant::now() + LAST_CHANCE;
-    while activity.is_fresh() && tokio::time::Instant::now() < patience {
+    while activity.is_idle() && tokio::time::Instant::now() < patience {
         tokio::time::sleep(LAST_CHANCE / 100).await;
     }
 }
