@@ -21,22 +21,33 @@ use crate::{
     services::Services,
 };
 
+/// One line of the audit trail.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AuditEvent)]
 pub struct AuditEventBody {
     id: AuditEventId,
     at: Timestamp,
     /// Who did it; null for what happened without a signed-in user.
+    #[schema(required)]
     actor_id: Option<UserId>,
     #[schema(example = "auth.login_succeeded")]
     action: String,
     #[schema(example = "user")]
     target_type: String,
+    #[schema(required)]
     target_id: Option<Uuid>,
+    #[schema(required, example = "192.0.2.7")]
     address: Option<String>,
+    #[schema(required, example = "curl/8.5.0")]
     user_agent: Option<String>,
     request_id: String,
+    /// What else there is to say; which members, the action decides.
+    #[schema(value_type = Object, example = json!({"known_device": true}))]
     details: serde_json::Value,
 }
+
+/// Named, so that the API description has a name for it.
+type AuditEventList = List<AuditEventBody>;
 
 impl From<AuditEvent> for AuditEventBody {
     fn from(event: AuditEvent) -> Self {
@@ -59,21 +70,32 @@ impl From<AuditEvent> for AuditEventBody {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
+    /// Only what this user did.
     actor_id: Option<UserId>,
+    /// Only this action.
     #[validate(length(min = 1, max = 64, message = "must have 1 to 64 characters"))]
-    #[param(min_length = 1, max_length = 64)]
+    #[param(min_length = 1, max_length = 64, pattern = r"^[^\u0000]*$", example = "user.updated")]
     action: Option<String>,
+    /// Only what was done to this user or session.
     target_id: Option<Uuid>,
+    /// How many rows a page has at most.
     #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
-    #[param(minimum = 1, maximum = 100)]
+    #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
+    /// `next_cursor` of the page before; everything else in the query stays as it was.
+    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
+    /// `exact` adds `total`.
+    #[param(inline)]
     count: Option<Count>,
 }
 
 /// Who did what to whom, newest first.
-#[utoipa::path(get, path = "/api/v1/admin/audit-events", tag = "administration", params(AuditQuery),
-    responses((status = 200, body = List<AuditEventBody>)))]
+///
+/// The trail is append-only. Events outlive the accounts they name.
+#[utoipa::path(get, path = "/api/v1/admin/audit-events", tag = "administration",
+    operation_id = "list_audit_events", params(AuditQuery),
+    responses((status = 200, description = "A page of events", body = AuditEventList)))]
 pub async fn list(
     State(services): State<Services>,
     Admin(_actor): Admin,

@@ -7,13 +7,19 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{
+        ObjectBuilder,
+        schema::{SchemaType, Type},
+    },
+};
 use validator::{Validate, ValidationError};
 
 use super::{
     extract::{Actor, Credentials, From},
     json::{Optional, Valid},
-    users::UserBody,
+    users::{DisplayName, UserBody, plain_text},
 };
 use crate::{
     domain::text::is_deceptive,
@@ -28,18 +34,37 @@ use crate::{
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterBody {
-    #[schema(example = "ada@example.com", max_length = 254)]
+    #[schema(example = "ada@example.com", format = "email", max_length = 254)]
     email: String,
-    /// At least 8 characters and hard to guess; no rules of composition.
-    #[schema(example = "orbit-velvet-lantern-42", min_length = 8, max_length = 1024)]
+    /// At least 8 characters and hard to guess; no rules of composition. At most 1024 bytes.
+    #[schema(
+        example = "orbit-velvet-lantern-42",
+        format = "password",
+        pattern = r"^[^\u0000]*$",
+        min_length = 8,
+        max_length = 1024
+    )]
     password: String,
-    #[schema(example = "Ada Lovelace", min_length = 1, max_length = 100)]
+    #[schema(value_type = DisplayName)]
     name: String,
 }
 
 /// Opens an account.
-#[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts", request_body = RegisterBody,
-    responses((status = 201, body = UserBody, headers(("Location" = String)))))]
+///
+/// An address has one account, however it is spelt.
+#[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts",
+    operation_id = "register_user",
+    request_body(content = RegisterBody, example = json!({
+        "email": "ada@example.com", "password": "orbit-velvet-lantern-42", "name": "Ada Lovelace",
+    })),
+    responses(
+        (status = 201, description = "The new account", body = UserBody, links(
+            ("get_user" = (operation_id = "get_user",
+                parameters(("id" = "$response.body#/id")),
+                description = "The account, for administrators and its owner.")),
+        )),
+        (status = 409, description = "`EMAIL_TAKEN`: the address has an account"),
+    ))]
 pub async fn register(
     State(services): State<Services>,
     From(origin): From,
@@ -65,9 +90,14 @@ pub enum TokenDelivery {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoginBody {
-    #[schema(example = "ada@example.com")]
+    #[schema(example = "ada@example.com", format = "email", max_length = 254)]
     email: String,
-    #[schema(example = "orbit-velvet-lantern-42", max_length = 1024)]
+    #[schema(
+        example = "orbit-velvet-lantern-42",
+        format = "password",
+        pattern = r"^[^\u0000]*$",
+        max_length = 1024
+    )]
     password: String,
     /// Keeps the session for 30 days of silence instead of 7.
     #[serde(default)]
@@ -76,13 +106,21 @@ pub struct LoginBody {
         length(min = 1, max = 100, message = "must have 1 to 100 characters"),
         custom(function = "plain", message = "must not contain control or invisible characters")
     )]
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(schema_with = device_name)]
     device_name: Option<String>,
     #[serde(default)]
     token_delivery: TokenDelivery,
-    /// What an earlier login with `token_delivery: body` gave as `device_token`.
-    #[schema(max_length = 64)]
+    /// What an earlier login with `token_delivery: body` gave as `device_token`; anything else is
+    /// an unknown device.
+    #[schema(pattern = r"^[^\u0000]*$")]
     device_token: Option<String>,
+}
+
+fn device_name() -> ObjectBuilder {
+    plain_text()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .description(Some("Shown in the list of sessions; no control or invisible characters."))
+        .examples(["Ada's phone"])
 }
 
 fn plain(text: &str) -> std::result::Result<(), ValidationError> {
@@ -92,8 +130,11 @@ fn plain(text: &str) -> std::result::Result<(), ValidationError> {
     }
 }
 
+/// An access token, to be sent as `Authorization: Bearer`.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Tokens)]
 pub struct TokenBody {
+    /// A signed JWT (RFC 9068); its keys are at `/.well-known/jwks.json`.
     access_token: String,
     #[schema(example = "Bearer")]
     token_type: &'static str,
@@ -102,6 +143,7 @@ pub struct TokenBody {
     expires_in: u64,
     /// Only with `token_delivery: body`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     refresh_token: Option<String>,
 }
 
@@ -111,13 +153,27 @@ pub struct LoginAnswer {
     tokens: TokenBody,
     /// Only with `token_delivery: body`: sent with the next login, it tells that the device is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     device_token: Option<String>,
     user: UserBody,
 }
 
-/// Signs in: an access token, and a refresh token in a cookie (or in the body for native clients).
-#[utoipa::path(post, path = "/api/v1/auth/login", tag = "accounts", request_body = LoginBody,
-    responses((status = 200, body = LoginAnswer)))]
+/// Signs in with address and password.
+///
+/// The refresh token comes in a cookie, or in the body for native clients that ask for it. After
+/// repeated failures of an account or a network further attempts have to wait, except from a
+/// device that has signed in before.
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "accounts", operation_id = "login_user",
+    request_body(content = LoginBody, example = json!({
+        "email": "ada@example.com", "password": "orbit-velvet-lantern-42", "remember_me": true,
+        "device_name": "Ada's phone", "token_delivery": "body",
+    })),
+    responses(
+        (status = 200, description = "Signed in", body = LoginAnswer, headers(("Set-Cookie"))),
+        (status = 401, description = "`INVALID_CREDENTIALS`: for known and unknown addresses alike"),
+        (status = 403, description = "`FORBIDDEN`: tokens in a body for a request with an `Origin`; `CSRF_REJECTED`"),
+        (status = 429, description = "`TOO_MANY_ATTEMPTS`: too many failed logins; `RATE_LIMITED`"),
+    ))]
 pub async fn login(
     State(services): State<Services>,
     From(origin): From,
@@ -154,13 +210,27 @@ pub async fn login(
 #[serde(deny_unknown_fields)]
 pub struct RefreshBody {
     /// For native clients; browsers send the cookie and no body.
-    #[schema(max_length = 128)]
+    #[schema(max_length = 128, pattern = r"^[^\u0000]*$")]
     refresh_token: Option<String>,
 }
 
-/// Trades a refresh token for a new pair, once. The answer comes the way the token came.
-#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "accounts", request_body = Option<RefreshBody>,
-    responses((status = 200, body = TokenBody)))]
+/// Trades a refresh token for a new pair, once.
+///
+/// The answer comes the way the token came: as a cookie or in the body. The token just used is
+/// answered with the same successor for ten seconds (a lost answer, two tabs); any older one ends
+/// the session, because two parties hold its tokens.
+#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "accounts",
+    operation_id = "refresh_session", security(("refresh_cookie" = []), ()),
+    request_body(content = Option<RefreshBody>, description = "Left out by browsers",
+        example = json!({
+            "refresh_token": "AZ6k0PFzcgqL3fJfXDfKbUqI0b4KkY6R1mDqkq9yQ0mB7l2Qw8r5uZ0cVtYxN1sE",
+        })),
+    responses(
+        (status = 200, description = "A new pair", body = TokenBody, headers(("Set-Cookie"))),
+        (status = 401, description = "`REFRESH_TOKEN_INVALID`: absent, unknown or expired; \
+            `REFRESH_TOKEN_REUSED`: used before, the session has ended"),
+        (status = 403, description = "`FORBIDDEN`: tokens in a body for a request with an `Origin`; `CSRF_REJECTED`"),
+    ))]
 pub async fn refresh(
     State(services): State<Services>,
     From(origin): From,
@@ -185,7 +255,12 @@ pub async fn refresh(
 }
 
 /// Ends the session of the access token, or else that of the refresh cookie.
-#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "accounts", responses((status = 204)))]
+///
+/// Its access tokens stop working on every instance within a second.
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "accounts",
+    operation_id = "logout_session", security(("bearer" = []), ("refresh_cookie" = [])),
+    responses((status = 204, description = "Signed out",
+        headers(("Set-Cookie"), ("Clear-Site-Data")))))]
 pub async fn logout(
     State(services): State<Services>,
     From(origin): From,
@@ -205,7 +280,12 @@ pub async fn logout(
 }
 
 /// Ends every session of the user, on all devices.
-#[utoipa::path(post, path = "/api/v1/auth/logout-all", tag = "accounts", responses((status = 204)))]
+///
+/// The session that asks is among them.
+#[utoipa::path(post, path = "/api/v1/auth/logout-all", tag = "accounts",
+    operation_id = "logout_all_sessions",
+    responses((status = 204, description = "Signed out everywhere",
+        headers(("Set-Cookie"), ("Clear-Site-Data")))))]
 pub async fn logout_all(
     State(services): State<Services>,
     Actor(actor): Actor,
@@ -218,15 +298,38 @@ pub async fn logout_all(
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordBody {
-    #[schema(max_length = 1024)]
+    #[schema(
+        example = "orbit-velvet-lantern-42",
+        format = "password",
+        pattern = r"^[^\u0000]*$",
+        max_length = 1024
+    )]
     current_password: String,
-    #[schema(min_length = 8, max_length = 1024)]
+    /// As at registration.
+    #[schema(
+        example = "copper-meadow-violin-81",
+        format = "password",
+        pattern = r"^[^\u0000]*$",
+        min_length = 8,
+        max_length = 1024
+    )]
     new_password: String,
 }
 
 /// Changes the password; every other session ends.
-#[utoipa::path(put, path = "/api/v1/auth/password", tag = "accounts", request_body = PasswordBody,
-    responses((status = 204)))]
+///
+/// Wrong guesses of the current one count like failed logins.
+#[utoipa::path(put, path = "/api/v1/auth/password", tag = "accounts",
+    operation_id = "change_password",
+    request_body(content = PasswordBody, example = json!({
+        "current_password": "orbit-velvet-lantern-42", "new_password": "copper-meadow-violin-81",
+    })),
+    responses(
+        (status = 204, description = "Changed"),
+        (status = 401, description = "`INVALID_CREDENTIALS`: not the current password; \
+            `UNAUTHENTICATED`; `TOKEN_EXPIRED`; `TOKEN_STALE`"),
+        (status = 429, description = "`TOO_MANY_ATTEMPTS`: too many wrong passwords; `RATE_LIMITED`"),
+    ))]
 pub async fn change_password(
     State(services): State<Services>,
     Actor(actor): Actor,

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 use super::extract::MaybeActor;
 use crate::{
     domain::ids::UserId,
-    middleware::error_mapper::Rendered,
+    error::Code,
+    middleware::error_mapper::{self, Rendered},
     services::{
         Services,
         health::{Readiness, Standing},
@@ -20,21 +21,31 @@ use crate::{
     telemetry,
 };
 
+/// `ok`, or `unavailable` with status 503.
 #[derive(Serialize, ToSchema)]
 pub struct Alive {
     #[schema(example = "ok")]
     status: &'static str,
 }
 
-/// The process runs; no dependency is asked.
-#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200, body = Alive)))]
+/// Whether the process runs.
+///
+/// No dependency is asked.
+#[utoipa::path(get, path = "/health/live", tag = "operations", operation_id = "check_liveness",
+    responses((status = 200, description = "It runs", body = Alive)))]
 pub async fn live() -> Json<Alive> {
     Json(Alive { status: "ok" })
 }
 
 /// Whether this instance should get traffic.
-#[utoipa::path(get, path = "/health/ready", tag = "operations",
-    responses((status = 200, body = Readiness), (status = 503, body = Readiness)))]
+///
+/// `degraded` is ready: something works without a helper, such as Redis.
+#[utoipa::path(get, path = "/health/ready", tag = "operations", operation_id = "check_readiness",
+    responses(
+        (status = 200, description = "Ready", body = Readiness),
+        (status = 503, description = "Not ready: a dependency is missing, or it is shutting down",
+            body = Readiness),
+    ))]
 pub async fn ready(State(services): State<Services>) -> Response {
     let readiness = services.health.readiness();
     let status = match readiness.status {
@@ -44,9 +55,14 @@ pub async fn ready(State(services): State<Services>) -> Response {
     answer(status, readiness)
 }
 
-/// Whether start-up work (migrations, signing keys) is done.
-#[utoipa::path(get, path = "/health/startup", tag = "operations",
-    responses((status = 200, body = Alive), (status = 503, body = Alive)))]
+/// Whether start-up work is done.
+///
+/// That is migrations and signing keys.
+#[utoipa::path(get, path = "/health/startup", tag = "operations", operation_id = "check_startup",
+    responses(
+        (status = 200, description = "Done", body = Alive),
+        (status = 503, description = "Not yet", body = Alive),
+    ))]
 pub async fn startup(State(services): State<Services>) -> Response {
     match services.health.is_started() {
         true => answer(StatusCode::OK, Alive { status: "ok" }),
@@ -61,18 +77,51 @@ fn answer(status: StatusCode, body: impl Serialize) -> Response {
     response
 }
 
-/// Prometheus text exposition.
-#[utoipa::path(get, path = "/metrics", tag = "operations",
-    responses((status = 200, body = String, content_type = "text/plain; version=0.0.4")))]
+/// Figures for Prometheus.
+///
+/// In its text format.
+#[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "get_metrics",
+    responses((status = 200, description = "All metrics", body = String,
+        content_type = "text/plain; version=0.0.4")))]
 pub async fn metrics() -> Response {
     let text = telemetry::metrics::install().render();
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, media)], text).into_response()
 }
 
-/// The public keys by which access tokens are verified (RFC 7517).
+/// A set of public keys (RFC 7517).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the key ring writes")]
+pub struct JwkSet {
+    keys: Vec<Jwk>,
+}
+
+/// A public Ed25519 key (RFC 8037).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what the key ring writes")]
+struct Jwk {
+    #[schema(example = "OKP")]
+    kty: String,
+    #[schema(example = "Ed25519")]
+    crv: String,
+    #[schema(example = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")]
+    x: String,
+    /// The `kid` of the tokens it has signed.
+    kid: String,
+    #[serde(rename = "use")]
+    #[schema(example = "sig")]
+    purpose: String,
+    #[schema(example = "EdDSA")]
+    alg: String,
+}
+
+/// The public keys by which access tokens are verified.
+///
+/// A new key is here before it signs, an old one until its last token has expired.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "operations",
-    responses((status = 200, body = serde_json::Value)))]
+    operation_id = "list_signing_keys",
+    responses((status = 200, description = "All active keys", body = JwkSet,
+        headers(("Cache-Control")))))]
 pub async fn jwks(State(services): State<Services>) -> Response {
     let max_age = services.jwks_max_age.as_secs();
     let policy = HeaderValue::try_from(format!("public, max-age={max_age}"));
@@ -83,16 +132,30 @@ pub async fn jwks(State(services): State<Services>) -> Response {
     response
 }
 
+/// The answer to a ping.
 #[derive(Serialize, ToSchema)]
 pub struct Pong {
     pong: bool,
     /// Whose token it was, if one was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     user_id: Option<UserId>,
 }
 
 /// Through the whole stack and back.
-#[utoipa::path(get, path = "/api/v1/ping", tag = "operations", responses((status = 200, body = Pong)))]
+///
+/// A token, if sent, is verified.
+#[utoipa::path(get, path = "/api/v1/ping", tag = "operations", operation_id = "send_ping",
+    responses((status = 200, description = "Pong", body = Pong)))]
 pub async fn ping(MaybeActor(actor): MaybeActor) -> Json<Pong> {
     Json(Pong { pong: true, user_id: actor.map(|actor| actor.user_id) })
+}
+
+/// The codes of refusals as a list in Markdown, for the API description.
+pub fn codes() -> String {
+    let line = |code: &Code| {
+        let status = error_mapper::status(code.kind()).as_u16();
+        format!("- `{}` ({status}): {}", code.as_str(), code.title())
+    };
+    Code::ALL.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,5 +1,7 @@
 //! Lists on the wire: the envelope, the cursor and the `Link`.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     response::{IntoResponse, Response},
@@ -7,7 +9,13 @@ use axum::{
 use http::{HeaderValue, Uri, header};
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ArrayBuilder, ObjectBuilder, Ref, RefOr, Schema,
+        schema::{SchemaType, Type},
+    },
+};
 
 use crate::{
     domain::page::{After, DEFAULT_LIMIT, Page, PageRequest},
@@ -23,14 +31,46 @@ pub enum Count {
 }
 
 /// One page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 pub struct List<T> {
     pub data: Vec<T>,
-    /// Give it as `cursor` to get the next page; null on the last.
     pub next_cursor: Option<String>,
     /// With `count=exact`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<i64>,
+}
+
+/// By hand, because the derived one would copy the rows' schema instead of referring to it.
+impl<T: ToSchema> PartialSchema for List<T> {
+    fn schema() -> RefOr<Schema> {
+        let rows = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
+        let next = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("Give it as `cursor` to get the next page; null on the last."));
+        let total = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+            .description(Some("How many there are on all pages; only with `count=exact`."));
+        ObjectBuilder::new()
+            .description(Some("One page of a list."))
+            .property("data", rows)
+            .required("data")
+            .property("next_cursor", next)
+            .required("next_cursor")
+            .property("total", total)
+            .into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for List<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}List", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into(), T::schema()));
+        T::schemas(schemas);
+    }
 }
 
 /// A list's name and filters: what its cursors are bound to.

@@ -18,11 +18,16 @@ use crate::{
     services::Services,
 };
 
+/// A device the user is signed in on.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
 pub struct SessionBody {
     id: SessionId,
+    #[schema(required, example = "Ada's phone")]
     device_name: Option<String>,
+    #[schema(required, example = "curl/8.5.0")]
     user_agent: Option<String>,
+    #[schema(required, example = "192.0.2.7")]
     address: Option<String>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -31,6 +36,9 @@ pub struct SessionBody {
     /// Whether it is the one that asks.
     current: bool,
 }
+
+/// Named, so that the API description has a name for it.
+type SessionList = List<SessionBody>;
 
 impl SessionBody {
     fn new(session: Session, current: SessionId) -> Self {
@@ -52,16 +60,28 @@ impl SessionBody {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SessionsQuery {
+    /// How many rows a page has at most.
     #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
-    #[param(minimum = 1, maximum = 100)]
+    #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<i64>,
+    /// `next_cursor` of the page before; everything else in the query stays as it was.
+    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
     cursor: Option<String>,
+    /// `exact` adds `total`.
+    #[param(inline)]
     count: Option<Count>,
 }
 
 /// The live sessions of the user, newest first.
-#[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "accounts", params(SessionsQuery),
-    responses((status = 200, body = List<SessionBody>)))]
+///
+/// The one that asks says so in `current`.
+#[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "accounts",
+    operation_id = "list_sessions", params(SessionsQuery),
+    responses((status = 200, description = "A page of sessions", body = SessionList, links(
+        ("end_session" = (operation_id = "end_session",
+            parameters(("id" = "$response.body#/data/0/id")),
+            description = "Signs the first device of the page out.")),
+    ))))]
 pub async fn list(
     State(services): State<Services>,
     Actor(actor): Actor,
@@ -75,8 +95,12 @@ pub async fn list(
 }
 
 /// Ends one of the user's own sessions.
+///
+/// Its access tokens stop working on every instance within a second.
 #[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", tag = "accounts",
-    params(("id" = SessionId, Path)), responses((status = 204)))]
+    operation_id = "end_session",
+    params(("id" = SessionId, Path, description = "The session's id")),
+    responses((status = 204, description = "Ended")))]
 pub async fn end(
     State(services): State<Services>,
     Actor(actor): Actor,

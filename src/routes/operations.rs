@@ -1,6 +1,6 @@
 use utoipa_axum::routes;
 
-use super::{Access::*, LimitClass::*, Route, row};
+use super::{Access::*, LimitClass::*, Route, openapi, row};
 use crate::handlers::operations;
 
 pub fn rows() -> Vec<Route> {
@@ -9,6 +9,7 @@ pub fn rows() -> Vec<Route> {
         row("GET /health/ready", Operations, Unlimited, routes!(operations::ready)),
         row("GET /health/startup", Operations, Unlimited, routes!(operations::startup)),
         row("GET /metrics", Operations, Unlimited, routes!(operations::metrics)),
+        row("GET /openapi.json", Open, Default, routes!(openapi::serve)),
         row("GET /.well-known/jwks.json", Open, Default, routes!(operations::jwks)),
         row("GET /api/v1/ping", Public, Default, routes!(operations::ping)),
     ]

@@ -6,6 +6,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    thread::{self, JoinHandle},
 };
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -40,11 +41,29 @@ impl Database {
 }
 
 impl Drop for Database {
+    /// Nobody waits for it: a connection that this thread is just opening would wait for us to
+    /// go on, and Postgres for that connection. What is left at the end is swept by the next run.
     fn drop(&mut self) {
         let drop = format!("drop database if exists {} with (force)", self.name);
-        on_server(async move |conn| {
+        on_thread(async move |conn| {
             let _ = conn.execute(AssertSqlSafe(drop)).await;
         });
+    }
+}
+
+/// Databases of test runs that are over.
+async fn sweep(conn: &mut PgConnection) {
+    let names = sqlx::query_scalar(
+        "select datname::text from pg_database where datname like 'mainstay_test_%'",
+    );
+    let names: Vec<String> = names.fetch_all(&mut *conn).await.unwrap();
+    let runs = |name: &String| {
+        let pid = name.split('_').nth(2).unwrap_or_default();
+        std::path::Path::new("/proc").join(pid).exists()
+    };
+    for name in names.iter().filter(|name| !runs(name)) {
+        let drop = format!("drop database if exists {name} with (force)");
+        let _ = conn.execute(AssertSqlSafe(drop)).await;
     }
 }
 
@@ -58,10 +77,16 @@ fn url_of(database: &str) -> String {
     url.into()
 }
 
-/// On a thread and runtime of its own, so that it works from `Drop` and from any runtime.
 fn on_server<T: Send + 'static>(
     work: impl AsyncFnOnce(&mut PgConnection) -> T + Send + 'static,
 ) -> T {
+    on_thread(work).join().unwrap()
+}
+
+/// On a thread and runtime of its own, so that it works from `Drop` and from any runtime.
+fn on_thread<T: Send + 'static>(
+    work: impl AsyncFnOnce(&mut PgConnection) -> T + Send + 'static,
+) -> JoinHandle<T> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
@@ -71,7 +96,7 @@ fn on_server<T: Send + 'static>(
             result
         })
     };
-    std::thread::spawn(run).join().unwrap()
+    thread::spawn(run)
 }
 
 /// Migrated once per process; made once per set of migrations.
@@ -99,6 +124,7 @@ fn fingerprint() -> String {
 async fn make_template(conn: &mut PgConnection, name: &str) {
     let lock = sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK);
     lock.execute(&mut *conn).await.unwrap();
+    sweep(conn).await;
     let exists = sqlx::query_scalar("select exists(select from pg_database where datname = $1)");
     let exists: bool = exists.bind(name).fetch_one(&mut *conn).await.unwrap();
     if !exists {

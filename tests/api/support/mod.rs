@@ -94,6 +94,9 @@ fn usual(database: &Database) -> BTreeMap<String, String> {
         ("APP__REDIS__PREFIX", format!("{}:", database.name())),
         ("APP__DATABASE__MIGRATE_ON_START", "false".to_owned()),
         ("APP__DATABASE__MAX_CONNECTIONS", "8".to_owned()),
+        // A busy machine must not look like a full pool.
+        ("APP__DATABASE__ACQUIRE_TIMEOUT", "4s".to_owned()),
+        ("APP__DATABASE__LOCK_TIMEOUT", "4s".to_owned()),
         ("APP__LIMITS__ENABLED", "false".to_owned()),
         ("APP__AUTH__HASH_QUEUE", "256".to_owned()),
     ];
