@@ -21,10 +21,12 @@ use crate::{
 
 mod failure;
 mod lease;
+mod on_commit;
 
 pub use failure::OnConstraint;
 use failure::{Hung, is_conflict, is_hung, is_lost_connection};
 use lease::{Lease, Suspicion};
+pub use on_commit::on_commit;
 
 /// How often a transaction that lost against another is tried again.
 const CONFLICT_RETRIES: u32 = 3;
@@ -97,11 +99,11 @@ impl Db {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
     ) -> Result<T> {
         let watch = Watch::start(name);
-        let result = async {
+        let result = on_commit::with_hooks(async {
             let mut lease = self.begin().await?;
             let result = self.within(self.limits.transaction, work(&mut lease)).await;
             self.finish(lease, result).await
-        }
+        })
         .await;
         watch.stop(self.noting_outages(result))
     }
