@@ -11,6 +11,7 @@ use crate::{
     db::Db,
     domain::feed::{Change, ChangeKind},
     error::{Error, Result},
+    jobs::{self, Registry, Worker},
     lifecycle::Lifecycle,
     middleware::{self, Stack, route_info::Access},
     redis::Redis,
@@ -27,6 +28,7 @@ use crate::{
             tokens::Tokens,
         },
         health::Health,
+        jobs::{Jobs, Keep},
         migrations, reaper,
         users::Users,
     },
@@ -55,6 +57,7 @@ pub struct App {
     pub db: Db,
     pub clock: Clock,
     pub keyring: Keyring,
+    registry: Arc<Registry>,
     limiter: Limiter,
     announcer: Announcer,
     keys_changed: Arc<Notify>,
@@ -62,6 +65,11 @@ pub struct App {
 
 impl App {
     pub fn new(config: Config) -> Result<Self> {
+        Self::with_jobs(config, jobs::registry())
+    }
+
+    /// With other kinds of jobs than the product's.
+    pub fn with_jobs(config: Config, registry: Registry) -> Result<Self> {
         let config = Arc::new(config);
         let clock = Clock::default();
         let db = Db::new(&config.database)?;
@@ -75,8 +83,11 @@ impl App {
         let audit = AuditTrail::new(db.clone(), clock.clone());
         let keyring = Keyring::new(db.clone(), audit.clone(), &config.auth);
         let auth = auth(&config, &db, &clock, &audit, &announcer, &keyring)?;
+        let keep = Keep { succeeded: config.jobs.keep_succeeded, dead: config.jobs.keep_dead };
+        let jobs = Jobs::new(db.clone(), clock.clone(), audit.clone(), registry.policies(), keep);
         let services = Services::new(All {
             auth,
+            jobs,
             users: Users::new(db.clone(), audit.clone(), announcer.clone()),
             audit,
             health: Health::new(db.clone(), redis.clone()),
@@ -89,6 +100,7 @@ impl App {
             clock: clock.clone(),
         });
         Ok(Self {
+            registry: Arc::new(registry),
             limiter: Limiter::new(redis),
             lifecycle: Lifecycle::default(),
             keys_changed: Arc::default(),
@@ -131,7 +143,19 @@ impl App {
         if let Some(address) = self.config.ops.listen {
             listeners.push((listen(address)?, self.operations_router()));
         }
-        self.start();
+        self.run(listeners, self.config.jobs.in_process).await
+    }
+
+    /// Works on jobs until a signal; operators ask it as they ask the API.
+    pub async fn work(&self) -> io::Result<Exit> {
+        let server = &self.config.server;
+        let address = self.config.ops.listen.unwrap_or((server.host, server.port).into());
+        self.run(vec![(listen(address)?, self.operations_router())], true).await
+    }
+
+    async fn run(&self, listeners: Vec<(TcpListener, Router)>, works: bool) -> io::Result<Exit> {
+        let server = &self.config.server;
+        self.begin(works);
         let not_ready = || self.services.health.set_draining();
         let exit = server::run(server, &self.lifecycle, listeners, not_ready).await?;
         if exit == Exit::Clean {
@@ -143,6 +167,10 @@ impl App {
 
     /// Starts the loops behind the requests, and the start-up work.
     pub fn start(&self) {
+        self.begin(self.config.jobs.in_process);
+    }
+
+    fn begin(&self, works: bool) {
         let life = &self.lifecycle;
         let stop = || life.stopped().clone();
         life.spawn_background(self.services.health.clone().probe(stop()));
@@ -153,7 +181,12 @@ impl App {
         life.spawn_background(async move { limiter.run(limiter_stop).await });
         self.spawn_until_stopped(share_limits(self.limiter.clone(), self.announcer.bus.clone()));
         self.spawn_until_stopped(measure_pool(self.db.clone(), self.announcer.feed.clone()));
-        self.spawn_until_stopped(self.start_up());
+        let wakeup = self.services.jobs.wakeup().clone();
+        life.spawn_background(wakeup.clone().tell_others(self.db.clone(), stop()));
+        if works {
+            life.spawn_background(wakeup.hear_others(self.db.clone(), stop()));
+        }
+        self.spawn_until_stopped(self.start_up(works.then(|| self.worker())));
     }
 
     fn spawn_until_stopped(&self, run: impl Future<Output = ()> + Send + 'static) {
@@ -163,8 +196,16 @@ impl App {
         });
     }
 
+    fn worker(&self) -> Worker {
+        Worker {
+            registry: self.registry.clone(),
+            services: self.services.clone(),
+            settings: self.config.jobs.clone(),
+        }
+    }
+
     /// Until it has succeeded the process is alive and not ready.
-    fn start_up(&self) -> impl Future<Output = ()> + Send + 'static {
+    fn start_up(&self, worker: Option<Worker>) -> impl Future<Output = ()> + Send + 'static {
         let (config, db, keyring) = (self.config.clone(), self.db.clone(), self.keyring.clone());
         let (health, life) = (self.services.health.clone(), self.lifecycle.clone());
         let (announcer, keys_changed) = (self.announcer.clone(), self.keys_changed.clone());
@@ -172,6 +213,9 @@ impl App {
             while let Err(error) = prepare(&config, &db, &keyring).await {
                 tracing::warn!(error = error.chain(), "start-up work is tried again");
                 tokio::time::sleep(RETRY_START).await;
+            }
+            if let Some(worker) = worker {
+                life.spawn(worker.run(life.draining().clone()));
             }
             let feed = announcer.feed.clone();
             let stop = life.stopped().clone();

@@ -72,6 +72,7 @@ codes! {
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" UnsupportedMediaType "The media type or coding of the body is not supported"
     EmailTaken           "EMAIL_TAKEN"            Conflict             "An account with this e-mail address exists"
     LastAdmin            "LAST_ADMIN"             Conflict             "The last administrator cannot be removed"
+    IllegalTransition    "ILLEGAL_TRANSITION"     Conflict             "The present state does not allow this"
     Conflict             "CONFLICT"               Conflict             "The request conflicts with the present state"
     PreconditionFailed   "PRECONDITION_FAILED"    PreconditionFailed   "The resource has changed since it was read"
     PreconditionRequired "PRECONDITION_REQUIRED"  PreconditionRequired "The request must carry If-Match"

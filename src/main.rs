@@ -38,6 +38,8 @@ struct Cli {
 enum Command {
     /// Run the API until SIGTERM or SIGINT.
     Serve,
+    /// Run background jobs until SIGTERM or SIGINT.
+    Worker,
     /// Bring the database's schema up to date.
     #[command(subcommand)]
     Migrate(Migrate),
@@ -132,6 +134,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::CheckConfig { table: false } => check_config(),
         Command::Healthcheck => healthcheck(),
         Command::Serve => with_app(serve),
+        Command::Worker => with_app(work),
         Command::Migrate(command) => with_app(async |app| migrate(app, command).await),
         Command::Admin(command) => with_app(async |app| admin(app, command).await),
     }
@@ -157,6 +160,13 @@ fn with_app(
 
 async fn serve(app: &App) -> Result<ExitCode, Failure> {
     match app.serve().await? {
+        Exit::Clean => Ok(ExitCode::SUCCESS),
+        Exit::Forced => Ok(ExitCode::FAILURE),
+    }
+}
+
+async fn work(app: &App) -> Result<ExitCode, Failure> {
+    match app.work().await? {
         Exit::Clean => Ok(ExitCode::SUCCESS),
         Exit::Forced => Ok(ExitCode::FAILURE),
     }

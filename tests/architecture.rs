@@ -14,12 +14,18 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     // From middleware: what the layers leave on a request, and how a refusal is rendered.
     ("handlers", &["domain", "error", "middleware", "services", "shared", "telemetry"]),
+    (
+        // From config: how many slots, how long a lease.
+        "jobs",
+        &["config", "domain", "error", "services", "telemetry"],
+    ),
     ("services", &["config", "db", "domain", "error", "redis", "repos", "shared", "telemetry"]),
     ("repos", &["db", "domain", "error"]),
     ("shared", &["domain", "error", "redis", "telemetry"]),
     ("domain", &["error"]),
     ("error", &[]),
-    ("config", &[]),
+    // The names of queues are checked with everything else.
+    ("config", &["domain"]),
     ("db", &["config", "error", "telemetry"]),
     ("redis", &["shared", "telemetry"]),
     ("telemetry", &["config", "error"]),

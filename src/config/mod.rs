@@ -5,6 +5,7 @@ mod auth;
 mod cors;
 mod database;
 mod fault;
+mod jobs;
 mod limits;
 mod log;
 mod ops;
@@ -24,12 +25,13 @@ pub use auth::Auth;
 pub use cors::Cors;
 pub use database::Database;
 pub use fault::{ConfigError, Fault};
+pub use jobs::Jobs;
 pub use limits::Limits;
 pub use ops::Ops;
 pub use report::Setting;
 pub use server::Server;
 pub use source::Inputs;
-pub use types::{Environment, ForwardedHeader, LogFormat, MasterKey, Origin, Rate, Secret};
+pub use types::{Environment, ForwardedHeader, LogFormat, MasterKey, Origin, Rate, Secret, Slots};
 
 use self::log::LogDraft;
 use self::redis::RedisDraft;
@@ -37,6 +39,7 @@ use auth::AuthDraft;
 use cors::CorsDraft;
 use database::DatabaseDraft;
 use fault::Faults;
+use jobs::JobsDraft;
 use limits::LimitsDraft;
 use ops::OpsDraft;
 use section::Key;
@@ -83,6 +86,7 @@ sections! {
     auth: Auth, AuthDraft;
     limits: Limits, LimitsDraft;
     cors: Cors, CorsDraft;
+    jobs: Jobs, JobsDraft;
     log: Log, LogDraft;
 }
 

@@ -43,6 +43,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.redis.rules(faults);
     draft.auth.rules(faults);
     draft.cors.rules(faults);
+    draft.jobs.rules(faults);
     draft.log.rules(faults);
     across(draft, faults);
     if environment == Environment::Production {
@@ -62,6 +63,7 @@ fn across(draft: &Draft, faults: &mut Faults) {
     faults.must(&draft.database.statement_timeout, short, "must be at most 8s");
     let problem = "needs outgoing mail, which this release does not have: set it to false";
     faults.must(&draft.auth.require_verified_email, |required| !required, problem);
+    faults.at_most(&draft.jobs.drain_timeout, &draft.server.shutdown_timeout);
     ops_has_its_own_port(draft, faults);
 }
 

@@ -6,6 +6,7 @@ mod collection;
 mod net;
 mod rate;
 mod secret;
+mod slots;
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -15,6 +16,7 @@ pub use choice::{Environment, ForwardedHeader, LogFormat};
 pub use net::Origin;
 pub use rate::Rate;
 pub use secret::{MasterKey, Secret};
+pub use slots::Slots;
 
 /// A value as a layer gave it, before its type is known. It has no `Debug`: it may be a secret.
 #[derive(Clone, PartialEq, Eq)]

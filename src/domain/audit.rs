@@ -40,6 +40,10 @@ pub enum Action {
     SessionsEnded,
     TokenReuse,
     KeysRotated,
+    JobRetried,
+    JobCancelled,
+    QueuePaused,
+    QueueResumed,
 }
 
 impl Action {
@@ -56,6 +60,10 @@ impl Action {
             Action::SessionsEnded => "auth.sessions_ended",
             Action::TokenReuse => "auth.token_reuse",
             Action::KeysRotated => "auth.keys_rotated",
+            Action::JobRetried => "job.retried",
+            Action::JobCancelled => "job.cancelled",
+            Action::QueuePaused => "queue.paused",
+            Action::QueueResumed => "queue.resumed",
         }
     }
 }
@@ -70,6 +78,10 @@ pub struct Target {
 impl Target {
     pub fn user(id: UserId) -> Self {
         Self { kind: "user", id: Some(id.0) }
+    }
+
+    pub fn job(id: super::ids::JobId) -> Self {
+        Self { kind: "job", id: Some(id.0) }
     }
 
     pub fn session(id: super::ids::SessionId) -> Self {

@@ -38,4 +38,8 @@ ids! {
     SessionId
     /// One line of the audit trail.
     AuditEventId
+    /// A piece of background work.
+    JobId
+    /// A process that runs jobs, from its start until it is given up.
+    WorkerId
 }

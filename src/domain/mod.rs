@@ -6,6 +6,7 @@ pub mod auth;
 pub mod email;
 pub mod feed;
 pub mod ids;
+pub mod jobs;
 pub mod page;
 pub mod password;
 pub mod text;

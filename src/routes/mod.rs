@@ -16,6 +16,7 @@ use crate::{
 
 mod audit;
 mod auth;
+mod jobs;
 mod operations;
 mod users;
 
@@ -60,7 +61,10 @@ fn describes(item: &utoipa::openapi::PathItem, method: &str) -> bool {
 
 /// The whole table.
 pub fn table() -> Vec<Route> {
-    [operations::rows(), auth::rows(), users::rows(), audit::rows()].into_iter().flatten().collect()
+    [operations::rows(), auth::rows(), users::rows(), audit::rows(), jobs::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The router of the rows to include, without its layers, and the index by which the layers

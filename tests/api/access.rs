@@ -18,6 +18,7 @@ const SIGNED_IN: Expected = [401, 0, 0, 0, 0, 401, 401];
 /// The owner's thing: it does not exist for others.
 const OWN: Expected = [401, 0, 404, 404, 404, 401, 401];
 const OWN_OR_ADMIN: Expected = [401, 0, 404, 404, 0, 401, 401];
+const STAFF: Expected = [401, 403, 403, 0, 0, 401, 401];
 const ADMIN: Expected = [401, 403, 403, 403, 0, 401, 401];
 /// A token that was sent must hold.
 const PUBLIC: Expected = [0, 0, 0, 0, 0, 401, 401];
@@ -48,6 +49,14 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("DELETE /api/v1/users/{id}", ADMIN),
         ("DELETE /api/v1/users/{id}/sessions", ADMIN),
         ("GET /api/v1/admin/audit-events", ADMIN),
+        ("GET /api/v1/admin/jobs", STAFF),
+        ("GET /api/v1/admin/jobs/stats", STAFF),
+        ("GET /api/v1/admin/jobs/{id}", STAFF),
+        ("DELETE /api/v1/admin/jobs/{id}", ADMIN),
+        ("POST /api/v1/admin/jobs/{id}/retry", ADMIN),
+        ("GET /api/v1/admin/schedules", STAFF),
+        ("POST /api/v1/admin/queues/{queue}/pause", ADMIN),
+        ("POST /api/v1/admin/queues/{queue}/resume", ADMIN),
     ])
 }
 
@@ -74,6 +83,9 @@ fn destroys(line: &str) -> bool {
         || ["/logout", "/logout-all", "/password", "/refresh"].iter().any(|end| line.ends_with(end))
 }
 
+/// A dead job, that nobody tries again unless asked.
+const JOB: &str = "019abcde-0000-7000-8000-000000000001";
+
 struct Cast {
     app: TestApp,
     people: BTreeMap<&'static str, Person>,
@@ -92,6 +104,13 @@ async fn cast() -> Cast {
     let disable = app.call("PATCH", &format!("/api/v1/users/{}", people["disabled"].id));
     let disable = disable.bearer(&people["admin"].access).json(&json!({"disabled": true}));
     disable.send().await.expect(200);
+    app.execute(
+        "insert into jobs (id, queue, kind, payload, state, priority, run_at, max_attempts,
+                           request_id, finished_at)
+         values ('019abcde-0000-7000-8000-000000000001', 'default', 'x', '{}', 'dead', 2, now(),
+                 1, 'x', now())",
+    )
+    .await;
     app.post("/api/v1/auth/logout").bearer(&people["ended"].access).send().await.expect(204);
     let sessions = app.get("/api/v1/auth/sessions").bearer(&people["owner"].access).send().await;
     let session = sessions.json()["data"][0]["id"].as_str().unwrap().to_owned();
@@ -99,8 +118,12 @@ async fn cast() -> Cast {
 }
 
 async fn status(cast: &Cast, method: &str, path: &str, caller: &str) -> u16 {
-    let id = if path.contains("/sessions/{id}") { &cast.session } else { &cast.people["owner"].id };
-    let mut call = cast.app.call(method, &path.replace("{id}", id));
+    let id = match path {
+        path if path.contains("/sessions/{id}") => &cast.session,
+        path if path.contains("/jobs/{id}") => JOB,
+        _ => &cast.people["owner"].id,
+    };
+    let mut call = cast.app.call(method, &path.replace("{id}", id).replace("{queue}", "bulk"));
     if let Some(person) = cast.people.get(caller) {
         call = call.bearer(&person.access);
     }
@@ -144,12 +167,13 @@ async fn the_table_names_the_access_that_the_handlers_enforce() {
     assert_eq!(expected.len(), routes::table().len(), "an expectation without a route");
     for route in routes::table() {
         let line = format!("{} {}", route.method, route.path);
-        let [anonymous, customer, .., admin, disabled, _] = expected[line.as_str()];
-        let access = match (anonymous, customer, admin, disabled) {
-            (0, _, _, 401) => Access::Public,
+        let [anonymous, customer, _, staff, admin, disabled, _] = expected[line.as_str()];
+        let access = match (anonymous, customer, staff, admin, disabled) {
+            (0, _, _, _, 401) => Access::Public,
             (0, ..) if route.access == Access::Operations => Access::Operations,
             (0, ..) => Access::Open,
-            (_, 403, 0, _) => Access::Admin,
+            (_, 403, 403, 0, _) => Access::Admin,
+            (_, 403, 0, 0, _) => Access::Staff,
             _ => Access::User,
         };
         assert_eq!(route.access, access, "{line}");

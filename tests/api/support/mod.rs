@@ -11,6 +11,7 @@ use axum::Router;
 use mainstay::{
     app::App,
     config::{Config, Inputs},
+    jobs::{self, Registry},
 };
 use sqlx::PgPool;
 
@@ -24,6 +25,7 @@ pub struct TestApp {
     pub router: Router,
     pub pool: PgPool,
     vars: BTreeMap<String, String>,
+    kinds: fn() -> Registry,
     /// Dropped last: with it goes the database.
     _database: Option<Database>,
 }
@@ -38,22 +40,36 @@ impl TestApp {
         let database = Database::clone_of_template();
         let mut all = usual(&database);
         all.extend(vars.iter().map(|(name, value)| (name.to_string(), value.to_string())));
-        Self::start(all, Some(database)).await
+        Self::start(all, jobs::registry, Some(database)).await
+    }
+
+    /// With a worker in it that knows these kinds of jobs.
+    pub async fn working(kinds: fn() -> Registry, vars: &[(&str, &str)]) -> Self {
+        let database = Database::clone_of_template();
+        let mut all = usual(&database);
+        let quick = [("APP__JOBS__IN_PROCESS", "true"), ("APP__JOBS__LEASE", "1s")];
+        let vars = quick.iter().chain(vars);
+        all.extend(vars.map(|(name, value)| (name.to_string(), value.to_string())));
+        Self::start(all, kinds, Some(database)).await
     }
 
     /// Another instance beside this one: the same database, the same Redis.
     pub async fn sibling(&self) -> Self {
-        Self::start(self.vars.clone(), None).await
+        Self::start(self.vars.clone(), self.kinds, None).await
     }
 
-    async fn start(vars: BTreeMap<String, String>, database: Option<Database>) -> Self {
+    async fn start(
+        vars: BTreeMap<String, String>,
+        kinds: fn() -> Registry,
+        database: Option<Database>,
+    ) -> Self {
         let config = config(&vars);
         let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
-        let app = App::new(config).unwrap();
+        let app = App::with_jobs(config, kinds()).unwrap();
         mainstay::telemetry::metrics::install();
         app.start();
         let router = app.router();
-        let test = Self { app, router, pool, vars, _database: database };
+        let test = Self { app, router, pool, vars, kinds, _database: database };
         eventually("the service starts", async || test.app.services.health.is_started()).await;
         test
     }
@@ -82,6 +98,7 @@ impl TestApp {
 
 impl Drop for TestApp {
     fn drop(&mut self) {
+        self.app.lifecycle.draining().cancel();
         self.app.lifecycle.stopped().cancel();
     }
 }
@@ -98,6 +115,7 @@ fn usual(database: &Database) -> BTreeMap<String, String> {
         ("APP__DATABASE__ACQUIRE_TIMEOUT", "4s".to_owned()),
         ("APP__DATABASE__LOCK_TIMEOUT", "4s".to_owned()),
         ("APP__LIMITS__ENABLED", "false".to_owned()),
+        ("APP__JOBS__IN_PROCESS", "false".to_owned()),
         ("APP__AUTH__HASH_QUEUE", "256".to_owned()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).into()

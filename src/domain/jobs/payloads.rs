@@ -1,0 +1,17 @@
+//! The payload of every kind of job. How a kind is run stands in `jobs/`, a file each.
+
+use serde::{Deserialize, Serialize};
+
+use super::Payload;
+
+/// Throws away finished jobs that have been kept long enough.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReapJobs {}
+
+impl Payload for ReapJobs {
+    const KIND: &'static str = "reap_jobs";
+
+    fn unique_key(&self) -> Option<String> {
+        Some(String::new())
+    }
+}
