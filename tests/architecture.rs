@@ -14,7 +14,11 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     // From middleware: what the layers leave on a request, and how a refusal is rendered.
     ("handlers", &["domain", "error", "middleware", "services", "shared", "telemetry"]),
-    ("services", &["config", "db", "domain", "error", "redis", "repos", "shared", "telemetry"]),
+    (
+        "services",
+        &["adapters", "config", "db", "domain", "error", "redis", "repos", "shared", "telemetry"],
+    ),
+    ("adapters", &["config", "domain", "error", "shared", "telemetry"]),
     ("repos", &["db", "domain", "error"]),
     ("shared", &["domain", "error", "redis", "telemetry"]),
     ("domain", &["error"]),
@@ -37,6 +41,8 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("repos", "axum", "repos know no HTTP"),
     ("repos", "services", "repos know no service"),
     ("repos", "tracing::", "what a statement means is the service's business"),
+    ("adapters", "sqlx", "adapters know no SQL"),
+    ("adapters", "axum", "adapters know no HTTP routes"),
     ("domain", "tokio", "the domain does no I/O"),
     ("domain", "axum", "the domain knows no HTTP"),
     ("shared", "axum", "building blocks know no HTTP"),

@@ -7,6 +7,7 @@ mod database;
 mod fault;
 mod limits;
 mod log;
+mod mail;
 mod ops;
 mod redis;
 mod report;
@@ -25,11 +26,14 @@ pub use cors::Cors;
 pub use database::Database;
 pub use fault::{ConfigError, Fault};
 pub use limits::Limits;
+pub use mail::Mail;
 pub use ops::Ops;
 pub use report::Setting;
 pub use server::Server;
 pub use source::Inputs;
-pub use types::{Environment, ForwardedHeader, LogFormat, MasterKey, Origin, Rate, Secret};
+pub use types::{
+    Environment, ForwardedHeader, LocalDelivery, LogFormat, MasterKey, Origin, Rate, Secret,
+};
 
 use self::log::LogDraft;
 use self::redis::RedisDraft;
@@ -38,10 +42,12 @@ use cors::CorsDraft;
 use database::DatabaseDraft;
 use fault::Faults;
 use limits::LimitsDraft;
+use mail::MailDraft;
 use ops::OpsDraft;
 use section::Key;
 use server::ServerDraft;
 use source::Values;
+use url::Url;
 
 /// Makes `Config`, its draft and the list of all keys from one list of sections.
 macro_rules! sections {
@@ -83,6 +89,7 @@ sections! {
     auth: Auth, AuthDraft;
     limits: Limits, LimitsDraft;
     cors: Cors, CorsDraft;
+    mail: Mail, MailDraft;
     log: Log, LogDraft;
 }
 
@@ -102,5 +109,16 @@ impl Config {
             Some(config) if faults.is_empty() => Ok(config),
             _ => Err(ConfigError { faults }),
         }
+    }
+
+    /// What links in mail begin with. It never comes from a request: whoever could choose it
+    /// would be sent other people's tokens.
+    pub fn link_base(&self) -> Url {
+        let set = self.mail.link_base_url.as_ref().or(self.server.public_url.as_ref());
+        set.cloned().unwrap_or_else(|| {
+            let mut local = Url::parse("http://localhost").expect("a URL");
+            let _ = local.set_port(Some(self.server.port));
+            local
+        })
     }
 }

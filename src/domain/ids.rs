@@ -38,4 +38,6 @@ ids! {
     SessionId
     /// One line of the audit trail.
     AuditEventId
+    /// A link in a mail, before its secret.
+    MailTokenId
 }

@@ -6,6 +6,8 @@ pub mod auth;
 pub mod email;
 pub mod feed;
 pub mod ids;
+pub mod mail;
+pub mod mail_tokens;
 pub mod page;
 pub mod password;
 pub mod text;

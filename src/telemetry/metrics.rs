@@ -87,6 +87,12 @@ metrics_table! {
         "Messages to other instances that were not sent";
     INSTANCES "instances" Gauge None,
         "Instances alive at the last count";
+    MAIL_SENT "mail_messages_total" Counter None,
+        "Attempts to send a message, by outcome: sent, refused for good, failed, kept_back by the breaker";
+    MAIL_DURATION "mail_send_duration_seconds" Histogram Some(Unit::Seconds),
+        "Time of an attempt to send a message";
+    MAIL_CONNECTIONS "mail_connections_total" Counter None,
+        "Connections to the mail relay that were opened";
     HEALTH "health_check_up" Gauge None,
         "1 when the checked dependency answers, by check";
 }

@@ -99,6 +99,7 @@ fn usual(database: &Database) -> BTreeMap<String, String> {
         ("APP__DATABASE__LOCK_TIMEOUT", "4s".to_owned()),
         ("APP__LIMITS__ENABLED", "false".to_owned()),
         ("APP__AUTH__HASH_QUEUE", "256".to_owned()),
+        ("APP__MAIL__LOCAL_DELIVERY", "memory".to_owned()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).into()
 }
