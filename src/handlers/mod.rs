@@ -7,6 +7,7 @@ pub mod extract;
 pub mod json;
 pub mod operations;
 pub mod page;
+pub mod pages;
 pub mod query;
 pub mod sessions;
 pub mod strict_json;

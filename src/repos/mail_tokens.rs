@@ -79,6 +79,7 @@ pub async fn find(
 /// Whose link it was.
 pub struct Used {
     pub user_id: UserId,
+    pub purpose: Purpose,
     pub new_email: Option<String>,
 }
 
@@ -86,16 +87,16 @@ pub struct Used {
 pub async fn take(
     conn: &mut PgConnection,
     id: MailTokenId,
-    purpose: Purpose,
+    purposes: &[Purpose],
     hash: &[u8],
 ) -> Result<Option<Used>> {
     Ok(sqlx::query_as!(
         Used,
         r#"delete from mail_tokens
-           where id = $1 and purpose = $2 and token_hash = $3 and expires_at > now()
-           returning user_id as "user_id: UserId", new_email"#,
+           where id = $1 and purpose = any($2) and token_hash = $3 and expires_at > now()
+           returning user_id as "user_id: UserId", purpose as "purpose: Purpose", new_email"#,
         id.0,
-        purpose.as_str(),
+        &words(purposes),
         hash,
     )
     .fetch_optional(conn)
@@ -104,15 +105,18 @@ pub async fn take(
 
 /// Makes the links of these purposes void.
 pub async fn void(conn: &mut PgConnection, user: UserId, purposes: &[Purpose]) -> Result<()> {
-    let purposes: Vec<_> = purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect();
     sqlx::query!(
         "delete from mail_tokens where user_id = $1 and purpose = any($2)",
         user.0,
-        &purposes,
+        &words(purposes),
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+fn words(purposes: &[Purpose]) -> Vec<String> {
+    purposes.iter().map(|purpose| purpose.as_str().to_owned()).collect()
 }
 
 /// Those that have expired, once they are not counted any more.

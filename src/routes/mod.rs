@@ -17,6 +17,7 @@ use crate::{
 mod audit;
 mod auth;
 mod operations;
+mod pages;
 mod users;
 
 pub mod openapi;
@@ -60,7 +61,10 @@ fn describes(item: &utoipa::openapi::PathItem, method: &str) -> bool {
 
 /// The whole table.
 pub fn table() -> Vec<Route> {
-    [operations::rows(), auth::rows(), users::rows(), audit::rows()].into_iter().flatten().collect()
+    [operations::rows(), pages::rows(), auth::rows(), users::rows(), audit::rows()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The router of the rows to include, without its layers, and the index by which the layers

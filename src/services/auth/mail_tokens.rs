@@ -118,10 +118,15 @@ impl MailTokens {
         Ok(Some(Addressed { to, link: self.link(purpose, &token) }))
     }
 
-    /// Uses a link up: of simultaneous uses one succeeds.
-    pub async fn take(&self, tx: &mut PgConnection, text: &str, purpose: Purpose) -> Result<Used> {
+    /// Uses a link up that is for one of these: of simultaneous uses one succeeds.
+    pub async fn take(
+        &self,
+        tx: &mut PgConnection,
+        text: &str,
+        purposes: &[Purpose],
+    ) -> Result<Used> {
         let token = Token::parse(text).ok_or_else(invalid)?;
-        let used = repos::mail_tokens::take(tx, token.id, purpose, &token.hash()).await?;
+        let used = repos::mail_tokens::take(tx, token.id, purposes, &token.hash()).await?;
         used.ok_or_else(invalid)
     }
 

@@ -41,6 +41,14 @@ impl Trouble {
     }
 }
 
+/// Forgets half a message that the relay has refused. Done before the next one, so that a relay
+/// that hangs now does not undo its answer.
+pub async fn clear(connection: &mut AsyncSmtpConnection) -> Result<(), Trouble> {
+    let cleared = connection.command(Rset).await;
+    let trouble = |error| Trouble::of("the relay does not forget", &error);
+    cleared.map(|_| ()).map_err(|error| Trouble { before_message: true, ..trouble(error) })
+}
+
 pub async fn send(
     connection: &mut AsyncSmtpConnection,
     message: &Encoded,
@@ -94,12 +102,4 @@ fn refused(what: &str, error: &Refusal) -> Result<Answer, Trouble> {
 
 fn is_farewell(code: Code) -> bool {
     u16::from(code) == 421
-}
-
-/// Whether the connection can take another message. After a refusal half of one may be left.
-pub async fn is_clear(connection: &mut AsyncSmtpConnection, answer: &Answer) -> bool {
-    match answer {
-        Answer::Taken => true,
-        Answer::Refused(_) => connection.command(Rset).await.is_ok(),
-    }
 }

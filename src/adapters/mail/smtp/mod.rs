@@ -36,7 +36,25 @@ pub(super) struct Smtp {
     deadline: Duration,
     breaker: CircuitBreaker,
     slots: Semaphore,
-    idle: Mutex<Vec<(AsyncSmtpConnection, Instant)>>,
+    idle: Mutex<Vec<(Line, Instant)>>,
+}
+
+/// An open connection between two messages.
+struct Line {
+    connection: AsyncSmtpConnection,
+    /// The last message was refused half way.
+    soiled: bool,
+}
+
+impl Line {
+    async fn send(mut self, message: &Encoded) -> Result<(Answer, Self), Trouble> {
+        if self.soiled {
+            converse::clear(&mut self.connection).await?;
+        }
+        let answer = converse::send(&mut self.connection, message).await?;
+        self.soiled = matches!(answer, Answer::Refused(_));
+        Ok((answer, self))
+    }
 }
 
 impl Smtp {
@@ -75,34 +93,27 @@ impl Smtp {
     /// A connection that was kept may have died: then another is opened, since the message has
     /// not begun. A connection that fails or is cancelled on the way is closed by its drop.
     async fn attempt(&self, message: &Encoded) -> Result<Answer, Trouble> {
-        if let Some(mut kept) = self.kept() {
-            match converse::send(&mut kept, message).await {
+        if let Some(kept) = self.kept() {
+            match kept.send(message).await {
                 Err(trouble) if trouble.before_message => {}
-                result => return self.after(kept, result).await,
+                result => return self.keep(result),
             }
         }
-        let mut fresh = self.relay.connect().await?;
-        let result = converse::send(&mut fresh, message).await;
-        self.after(fresh, result).await
+        let fresh = Line { connection: self.relay.connect().await?, soiled: false };
+        self.keep(fresh.send(message).await)
     }
 
-    async fn after(
-        &self,
-        mut connection: AsyncSmtpConnection,
-        result: Result<Answer, Trouble>,
-    ) -> Result<Answer, Trouble> {
-        let answer = result?;
-        if converse::is_clear(&mut connection, &answer).await {
-            let idle = &mut self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push((connection, Instant::now()));
-        }
+    fn keep(&self, result: Result<(Answer, Line), Trouble>) -> Result<Answer, Trouble> {
+        let (answer, line) = result?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push((line, Instant::now()));
         Ok(answer)
     }
 
     /// The newest one; those that are older than the relay may like are dropped.
-    fn kept(&self) -> Option<AsyncSmtpConnection> {
+    fn kept(&self) -> Option<Line> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|(_, since)| since.elapsed() < KEPT_IDLE);
-        idle.pop().map(|(connection, _)| connection)
+        idle.pop().map(|(line, _)| line)
     }
 }
