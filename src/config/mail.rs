@@ -29,7 +29,7 @@ section! {
         pub from_name: String,
         /// Base of links in mail, such as a front end's; with none, `server.public_url`.
         pub link_base_url: Option<Url>,
-        /// Deadline of a message, connecting included.
+        /// Deadline of a message once a connection is free for it, connecting included.
         pub timeout: Duration,
         /// Connections to the relay open at once.
         pub max_connections: usize,

@@ -11,9 +11,10 @@ use mainstay::{
     },
     services::mail::Delivery,
 };
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Person, TestApp};
+use crate::support::{Person, TestApp, people::PASSWORD};
 
 fn user(person: &Person) -> UserId {
     UserId(person.id.parse().unwrap())
@@ -139,6 +140,29 @@ async fn a_mailbox_is_not_flooded() {
     app.execute("update mail_tokens set window_start = now() - interval '61 minutes'").await;
     assert!(try_issue(&app, &ada, Purpose::ResetPassword).await.is_some());
     assert_eq!(app.count("select issues::bigint from mail_tokens").await, 1);
+}
+
+#[tokio::test]
+async fn links_end_with_what_they_were_for() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    for purpose in Purpose::ALL {
+        issue(&app, &ada, purpose).await;
+    }
+    let change = json!({"current_password": PASSWORD, "new_password": "copper-meadow-violin-81"});
+    let change = app.call("PUT", "/api/v1/auth/password").bearer(&ada.access).json(&change);
+    change.send().await.expect(204);
+    let left = "select count(*) from mail_tokens where purpose <> 'reset_password'";
+    assert_eq!(
+        (app.count("select count(*) from mail_tokens").await, app.count(left).await),
+        (2, 2)
+    );
+    app.call("DELETE", "/api/v1/users/me").bearer(&ada.access).send().await.expect(204);
+    assert_eq!(
+        app.count("select count(*) from mail_tokens").await,
+        0,
+        "nor is the new address kept"
+    );
 }
 
 async fn deliver(app: &TestApp, mail: &Mail) -> Delivery {

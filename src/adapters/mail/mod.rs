@@ -21,7 +21,7 @@ use message::Sender;
 pub use message::{Encoded, Message};
 use smtp::Smtp;
 
-/// One per process. A clone would share nothing that matters: keep it behind the services.
+/// One per process: connections, breaker and what is kept in memory are its own.
 pub struct Mailer {
     sender: Sender,
     transport: Transport,
