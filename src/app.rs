@@ -7,6 +7,7 @@ use axum::Router;
 use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
+    adapters::mail::{Letters, Mailer},
     config::Config,
     db::Db,
     domain::feed::{Change, ChangeKind},
@@ -24,11 +25,13 @@ use crate::{
             self, Auth,
             announce::{Announcer, FEED_TOPIC},
             keys::Keyring,
+            mail_tokens::MailTokens,
             revocations::Revocations,
             tokens::Tokens,
         },
         health::Health,
         jobs::{Jobs, Keep},
+        mail::Post,
         migrations, reaper,
         users::Users,
     },
@@ -91,6 +94,7 @@ impl App {
             users: Users::new(db.clone(), audit.clone(), announcer.clone()),
             audit,
             health: Health::new(db.clone(), redis.clone()),
+            post: post(&config, &db, &clock)?,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
             cookies: CookiePolicy {
                 secure: config.auth.cookie_secure,
@@ -271,6 +275,18 @@ fn auth(
         ),
     };
     Ok(Auth::new(parts, settings.master_key.bytes(), settings.into()))
+}
+
+fn post(config: &Config, db: &Db, clock: &Clock) -> Result<Post> {
+    let key = config.auth.master_key.bytes();
+    let tokens = MailTokens::new(key, clock.clone(), config.link_base());
+    Ok(Post {
+        db: db.clone(),
+        clock: clock.clone(),
+        tokens: Arc::new(tokens),
+        letters: Letters::new(&config.mail.from_name, config.link_base())?,
+        mailer: Mailer::new(&config.mail).map_err(Error::internal)?,
+    })
 }
 
 /// What must be true before the first request: the schema and the signing keys.

@@ -8,6 +8,7 @@ mod fault;
 mod jobs;
 mod limits;
 mod log;
+mod mail;
 mod ops;
 mod redis;
 mod report;
@@ -27,11 +28,14 @@ pub use database::Database;
 pub use fault::{ConfigError, Fault};
 pub use jobs::Jobs;
 pub use limits::Limits;
+pub use mail::Mail;
 pub use ops::Ops;
 pub use report::Setting;
 pub use server::Server;
 pub use source::Inputs;
-pub use types::{Environment, ForwardedHeader, LogFormat, MasterKey, Origin, Rate, Secret, Slots};
+pub use types::{
+    Environment, ForwardedHeader, LocalDelivery, LogFormat, MasterKey, Origin, Rate, Secret, Slots,
+};
 
 use self::log::LogDraft;
 use self::redis::RedisDraft;
@@ -41,10 +45,12 @@ use database::DatabaseDraft;
 use fault::Faults;
 use jobs::JobsDraft;
 use limits::LimitsDraft;
+use mail::MailDraft;
 use ops::OpsDraft;
 use section::Key;
 use server::ServerDraft;
 use source::Values;
+use url::Url;
 
 /// Makes `Config`, its draft and the list of all keys from one list of sections.
 macro_rules! sections {
@@ -87,6 +93,7 @@ sections! {
     limits: Limits, LimitsDraft;
     cors: Cors, CorsDraft;
     jobs: Jobs, JobsDraft;
+    mail: Mail, MailDraft;
     log: Log, LogDraft;
 }
 
@@ -106,5 +113,16 @@ impl Config {
             Some(config) if faults.is_empty() => Ok(config),
             _ => Err(ConfigError { faults }),
         }
+    }
+
+    /// What links in mail begin with. It never comes from a request: whoever could choose it
+    /// would be sent other people's tokens.
+    pub fn link_base(&self) -> Url {
+        let set = self.mail.link_base_url.as_ref().or(self.server.public_url.as_ref());
+        set.cloned().unwrap_or_else(|| {
+            let mut local = Url::parse("http://localhost").expect("a URL");
+            let _ = local.set_port(Some(self.server.port));
+            local
+        })
     }
 }

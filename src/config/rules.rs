@@ -45,6 +45,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.cors.rules(faults);
     draft.jobs.rules(faults);
     draft.log.rules(faults);
+    draft.mail.rules(faults);
     across(draft, faults);
     if environment == Environment::Production {
         production(draft, faults);
@@ -88,6 +89,8 @@ fn production(draft: &Draft, faults: &mut Faults) {
     let https = |all: &Vec<Origin>| all.iter().all(|origin| origin.as_str().starts_with("https:"));
     faults.must(&draft.cors.allowed_origins, https, "must be https origins in production");
     faults.must(&draft.server.port, |port| *port != 0, "must not be 0 in production");
+    let public_url = draft.server.public_url.value.iter().flatten().next();
+    draft.mail.in_production(public_url, faults);
 }
 
 /// Compares bytes, not text: base64 has more than one spelling of a key.

@@ -9,10 +9,11 @@ mod secret;
 mod slots;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use choice::{Environment, ForwardedHeader, LogFormat};
+pub use choice::{Environment, ForwardedHeader, LocalDelivery, LogFormat};
 pub use net::Origin;
 pub use rate::Rate;
 pub use secret::{MasterKey, Secret};
@@ -94,6 +95,12 @@ from_text! {
 impl Value for String {
     fn parse(raw: &Raw) -> Result<Self, String> {
         raw.one().map(str::to_owned)
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(raw: &Raw) -> Result<Self, String> {
+        raw.one().map(Self::from)
     }
 }
 

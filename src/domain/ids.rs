@@ -42,4 +42,6 @@ ids! {
     JobId
     /// A process that runs jobs, from its start until it is given up.
     WorkerId
+    /// A link in a mail, before its secret.
+    MailTokenId
 }

@@ -7,6 +7,8 @@ pub mod email;
 pub mod feed;
 pub mod ids;
 pub mod jobs;
+pub mod mail;
+pub mod mail_tokens;
 pub mod page;
 pub mod password;
 pub mod text;

@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod json;
 pub mod operations;
 pub mod page;
+pub mod pages;
 pub mod query;
 pub mod sessions;
 pub mod strict_json;

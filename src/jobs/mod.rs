@@ -11,6 +11,7 @@ mod cron;
 mod reap_jobs;
 mod registry;
 mod running;
+mod send_mail;
 mod worker;
 
 pub use context::Context;
@@ -22,7 +23,7 @@ use std::{future::Future, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    domain::jobs::{Payload, Policy},
+    domain::jobs::{Payload, Policy, ReapJobs, SendMail},
     error::Error,
 };
 
@@ -65,9 +66,9 @@ impl From<Error> for Failure {
 /// Every kind this release runs, and what starts by the clock. A kind that is retired stays here
 /// as a tombstone until its jobs are drained.
 pub fn registry() -> Registry {
-    Registry::default().with::<crate::domain::jobs::ReapJobs>().every(
+    Registry::default().with::<SendMail>().with::<ReapJobs>().every(
         "reap_jobs",
         "* * * * *",
-        crate::domain::jobs::ReapJobs {},
+        ReapJobs {},
     )
 }

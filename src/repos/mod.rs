@@ -7,6 +7,7 @@ pub mod feed;
 pub mod jobs;
 pub mod keys;
 pub mod login_failures;
+pub mod mail_tokens;
 pub mod refresh_tokens;
 pub mod sessions;
 pub mod users;

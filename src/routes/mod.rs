@@ -18,6 +18,7 @@ mod audit;
 mod auth;
 mod jobs;
 mod operations;
+mod pages;
 mod users;
 
 pub mod openapi;
@@ -61,10 +62,15 @@ fn describes(item: &utoipa::openapi::PathItem, method: &str) -> bool {
 
 /// The whole table.
 pub fn table() -> Vec<Route> {
-    [operations::rows(), auth::rows(), users::rows(), audit::rows(), jobs::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let domains = [
+        operations::rows(),
+        pages::rows(),
+        auth::rows(),
+        users::rows(),
+        audit::rows(),
+        jobs::rows(),
+    ];
+    domains.into_iter().flatten().collect()
 }
 
 /// The router of the rows to include, without its layers, and the index by which the layers

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod auth;
 pub mod health;
 pub mod jobs;
+pub mod mail;
 pub mod migrations;
 pub mod reaper;
 pub mod users;
@@ -23,6 +24,7 @@ pub struct All {
     pub audit: audit::AuditTrail,
     pub health: health::Health,
     pub jobs: jobs::Jobs,
+    pub post: mail::Post,
     pub cursors: CursorKey,
     pub cookies: CookiePolicy,
     pub jwks_max_age: Duration,

@@ -13,6 +13,7 @@ use crate::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::{EndReason, Identity},
         ids::UserId,
+        mail_tokens::Purpose,
         page::{After, Page, PageRequest},
         users::{Name, Role, User, UserFilter, UserPatch},
     },
@@ -137,6 +138,7 @@ impl Users {
                 let ended = repos::sessions::end_all(tx, id, None, reason).await?;
                 repos::sessions::anonymise(tx, id).await?;
                 repos::devices::forget(tx, id).await?;
+                repos::mail_tokens::void(tx, id, &Purpose::ALL).await?;
                 let mut voided = Voided::sessions(tx, ended).await?;
                 voided.add_user(tx, id, authz_version).await?;
                 self.record(tx, actor, id, Action::UserDeleted, json!({}), origin).await?;

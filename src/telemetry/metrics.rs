@@ -101,6 +101,12 @@ metrics_table! {
         "Ends of attempts, by kind of job and outcome";
     JOBS_LEASES_LOST "jobs_workers_given_up_total" Counter None,
         "Times this worker was given up by the others and started anew";
+    MAIL_SENT "mail_messages_total" Counter None,
+        "Attempts to send a message, by outcome: sent, refused for good, failed, kept_back by the breaker";
+    MAIL_DURATION "mail_send_duration_seconds" Histogram Some(Unit::Seconds),
+        "Time of an attempt to send a message";
+    MAIL_CONNECTIONS "mail_connections_total" Counter None,
+        "Connections to the mail relay that were opened";
     HEALTH "health_check_up" Gauge None,
         "1 when the checked dependency answers, by check";
 }

@@ -12,6 +12,8 @@ mod keys;
 mod limits;
 mod lists;
 mod login;
+mod mail_tokens;
+mod pages;
 mod password;
 mod problems;
 mod refresh;

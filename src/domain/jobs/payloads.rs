@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Payload;
+use super::{super::mail::Mail, Payload};
 
 /// Throws away finished jobs that have been kept long enough.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -14,4 +14,14 @@ impl Payload for ReapJobs {
     fn unique_key(&self) -> Option<String> {
         Some(String::new())
     }
+}
+
+/// Writes to a user.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SendMail {
+    pub mail: Mail,
+}
+
+impl Payload for SendMail {
+    const KIND: &'static str = "send_mail";
 }

@@ -14,6 +14,7 @@ use crate::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::{EndReason, Identity},
         email::Email,
+        mail_tokens::Purpose,
         password::Password,
         users::User,
     },
@@ -52,6 +53,7 @@ impl Auth {
                     return Err(invalid_credentials());
                 }
                 repos::users::set_password_hash(tx, user.id, &hash).await?;
+                repos::mail_tokens::void(tx, user.id, &[Purpose::ResetPassword]).await?;
                 let (others, reason) = (Some(actor.session_id), EndReason::PasswordChanged);
                 let ended = repos::sessions::end_all(tx, user.id, others, reason).await?;
                 let voided = Voided::sessions(tx, ended).await?;

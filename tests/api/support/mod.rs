@@ -117,6 +117,7 @@ fn usual(database: &Database) -> BTreeMap<String, String> {
         ("APP__LIMITS__ENABLED", "false".to_owned()),
         ("APP__JOBS__IN_PROCESS", "false".to_owned()),
         ("APP__AUTH__HASH_QUEUE", "256".to_owned()),
+        ("APP__MAIL__LOCAL_DELIVERY", "memory".to_owned()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).into()
 }
