@@ -14,6 +14,7 @@ mod configuration;
 mod departing_clients;
 mod edge;
 mod forced_shutdown;
+mod jobs;
 mod key_rotation;
 mod mail_letters;
 mod mail_relay;
