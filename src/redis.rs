@@ -8,7 +8,7 @@
 //! While the breaker is open commands fail at once, and the probe runs in the background: no
 //! request ever waits for it. Blocking commands do not belong here.
 
-use crate::telemetry::metrics as names;
+use crate::telemetry::{metrics as names, work::Operation};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use deadpool_redis::redis::{
 use deadpool_redis::{Connection, Manager, Pool, PoolError};
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use futures_util::stream::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::shared::circuit_breaker::{CircuitBreaker, Permit};
 
@@ -197,11 +197,11 @@ impl Redis {
         deadline: Duration,
         work: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, RedisError> {
-        let started = Instant::now();
+        let operation = Operation::redis();
         let (generation, connecting) = self.connection();
         let answer = timeout(deadline, async { work(connecting.await?).await }).await;
-        let elapsed = started.elapsed();
-        metrics::histogram!(names::REDIS_DURATION, "what" => what).record(elapsed);
+        metrics::histogram!(names::REDIS_DURATION, "what" => what).record(operation.elapsed());
+        drop(operation);
         let error = match answer {
             Ok(Ok(value)) => {
                 permit.success();
@@ -363,7 +363,7 @@ mod tests {
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep};
 
     const TIMEOUT: Duration = Duration::from_millis(100);
 

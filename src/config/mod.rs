@@ -14,6 +14,7 @@ mod rules;
 mod section;
 mod server;
 mod source;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -29,6 +30,7 @@ pub use ops::Ops;
 pub use report::Setting;
 pub use server::Server;
 pub use source::Inputs;
+pub use telemetry::Telemetry;
 pub use types::{Environment, ForwardedHeader, LogFormat, MasterKey, Origin, Rate, Secret};
 
 use self::log::LogDraft;
@@ -42,6 +44,7 @@ use ops::OpsDraft;
 use section::Key;
 use server::ServerDraft;
 use source::Values;
+use telemetry::TelemetryDraft;
 
 /// Makes `Config`, its draft and the list of all keys from one list of sections.
 macro_rules! sections {
@@ -84,6 +87,7 @@ sections! {
     limits: Limits, LimitsDraft;
     cors: Cors, CorsDraft;
     log: Log, LogDraft;
+    telemetry: Telemetry, TelemetryDraft;
 }
 
 /// Keeps other modules from writing a `Config` down by hand.

@@ -44,6 +44,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.auth.rules(faults);
     draft.cors.rules(faults);
     draft.log.rules(faults);
+    draft.telemetry.rules(faults);
     across(draft, faults);
     if environment == Environment::Production {
         production(draft, faults);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     config,
     error::{Error, Result},
-    telemetry::metrics as names,
+    telemetry::{metrics as names, work::Operation},
 };
 
 mod failure;
@@ -78,7 +78,7 @@ impl Db {
         name: &'static str,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
     ) -> Result<T> {
-        let watch = Watch::start(name);
+        let _watch = Watch::start(name);
         let result = async {
             let mut lease = self.lease().await?;
             let result = self.within(self.limits.read, work(&mut lease)).await;
@@ -86,7 +86,7 @@ impl Db {
             result
         }
         .await;
-        watch.stop(self.noting_outages(result))
+        self.noting_outages(result)
     }
 
     /// A named transaction: commits what `work` did when it answers `Ok`, else nothing remains.
@@ -96,14 +96,14 @@ impl Db {
         name: &'static str,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
     ) -> Result<T> {
-        let watch = Watch::start(name);
+        let _watch = Watch::start(name);
         let result = async {
             let mut lease = self.begin().await?;
             let result = self.within(self.limits.transaction, work(&mut lease)).await;
             self.finish(lease, result).await
         }
         .await;
-        watch.stop(self.noting_outages(result))
+        self.noting_outages(result)
     }
 
     /// Begins on a connection that answers. A dead one from before a restart of the server is
@@ -227,20 +227,21 @@ async fn execute(conn: &mut PgConnection, command: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Times a transaction or read by its name.
+/// Times a transaction or read by its name, also one that nobody waits for any more.
 struct Watch {
     name: &'static str,
-    started: Instant,
+    operation: Operation,
 }
 
 impl Watch {
     fn start(name: &'static str) -> Self {
-        Self { name, started: Instant::now() }
+        Self { name, operation: Operation::db() }
     }
+}
 
-    fn stop<T>(self, result: Result<T>) -> Result<T> {
+impl Drop for Watch {
+    fn drop(&mut self) {
         metrics::histogram!(names::DB_DURATION, "name" => self.name)
-            .record(self.started.elapsed().as_secs_f64());
-        result
+            .record(self.operation.elapsed().as_secs_f64());
     }
 }

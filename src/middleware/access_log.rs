@@ -1,7 +1,10 @@
 //! One line and one set of measurements per request: its final status, and whether anybody
 //! was still there to read it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{extract::Request, response::Response};
 use http::Method;
@@ -13,23 +16,40 @@ use super::{
     route_info::{self, Access, RouteInfo},
     step::{Inner, Step},
 };
-use crate::{domain::audit::Origin, telemetry::metrics as names};
+use crate::{
+    config::Telemetry,
+    domain::audit::Origin,
+    telemetry::{
+        metrics as names,
+        work::{self, Work},
+    },
+};
 
 #[derive(Clone)]
-pub struct AccessLog;
+pub struct AccessLog {
+    slow: Duration,
+}
+
+impl AccessLog {
+    pub fn new(telemetry: &Telemetry) -> Self {
+        Self { slow: telemetry.slow_request }
+    }
+}
 
 impl Step for AccessLog {
     async fn call(self, request: Request, inner: impl Inner) -> Response {
-        let mut line = Line::start(&request);
-        let response = inner.run(request).await;
+        let mut line = Line::start(&request, self.slow);
+        let response = work::run(line.work.clone(), inner.run(request)).await;
         line.end(&response);
         response
     }
 }
 
 /// A request that is under way. Dropped before its end, the client has left.
-pub struct Line {
+struct Line {
     started: Instant,
+    slow: Duration,
+    work: Arc<Work>,
     method: Method,
     path: String,
     route: RouteInfo,
@@ -38,10 +58,12 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn start(request: &Request) -> Self {
+    fn start(request: &Request, slow: Duration) -> Self {
         metrics::gauge!(names::HTTP_IN_FLIGHT).increment(1.0);
         Self {
             started: Instant::now(),
+            slow,
+            work: Arc::default(),
             method: request.method().clone(),
             // Never the query: it may carry what must not be kept.
             path: request.uri().path().to_owned(),
@@ -57,7 +79,13 @@ impl Line {
         self.measure(status);
         let user = response.extensions().get::<Caller>().map(|caller| caller.0.user_id);
         let code = response.extensions().get::<ErrorCode>().map(|code| code.0);
-        self.write(status, user.map(|id| id.to_string()).as_deref(), code, "request");
+        let message = if self.is_slow() { "slow request" } else { "request" };
+        self.write(status, user.map(|id| id.to_string()).as_deref(), code, message);
+    }
+
+    /// Until the answer begins: its body is not timed, so that a stream is not slow.
+    fn is_slow(&self) -> bool {
+        self.started.elapsed() >= self.slow
     }
 
     fn measure(&self, status: u16) {
@@ -71,19 +99,22 @@ impl Line {
 
     fn write(&self, status: u16, user_id: Option<&str>, code: Option<&str>, message: &str) {
         let duration_ms = self.started.elapsed().as_micros() as f64 / 1000.0;
-        let origin = &self.origin;
+        let (origin, work) = (&self.origin, &self.work);
         let address = origin.address_text();
         macro_rules! line {
-            ($level:ident) => {
+            ($level:ident $(, $slow:ident)?) => {
                 tracing::$level!(
                     target: "mainstay::access",
                     request_id = origin.request_id, method = self.method.as_str(),
                     path = self.path, route = self.route.template, status, code, duration_ms,
-                    address, user_id, user_agent = origin.user_agent, "{message}"
+                    db_ms = work.db_ms(), db_statements = work.db_statements(),
+                    redis_ms = work.redis_ms(), redis_commands = work.redis_commands(),
+                    address, user_id, user_agent = origin.user_agent, $($slow = true,)? message
                 )
             };
         }
         match self.route.access {
+            _ if self.is_slow() => line!(warn, slow),
             // Probes and scrapes come every second and tell nothing.
             Access::Operations => line!(debug),
             _ => line!(info),

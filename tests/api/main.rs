@@ -16,6 +16,7 @@ mod problems;
 mod refresh;
 mod register;
 mod sessions;
+mod statements;
 mod support;
 mod throttle;
 mod users;

@@ -2,17 +2,21 @@
 
 pub mod client;
 pub mod database;
+pub mod lines;
 pub mod people;
 pub mod statements;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use axum::Router;
 use mainstay::{
     app::App,
     config::{Config, Inputs},
+    telemetry::work::StatementCounter,
 };
 use sqlx::PgPool;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt};
 
 pub use client::{Answer, Call};
 pub use database::Database;
@@ -47,6 +51,7 @@ impl TestApp {
     }
 
     async fn start(vars: BTreeMap<String, String>, database: Option<Database>) -> Self {
+        listen();
         let config = config(&vars);
         let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
         let app = App::new(config).unwrap();
@@ -84,6 +89,19 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         self.app.lifecycle.stopped().cancel();
     }
+}
+
+/// Once for all tests: to the canonical lines and to the statements.
+fn listen() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let only = |target: &str| Targets::new().with_target(target, LevelFilter::DEBUG);
+        let subscriber = tracing_subscriber::registry()
+            .with(StatementCounter::layer())
+            .with(statements::Ear.with_filter(only(statements::TARGET)))
+            .with(lines::Ear.with_filter(only(lines::TARGET)));
+        tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
+    });
 }
 
 fn usual(database: &Database) -> BTreeMap<String, String> {
