@@ -105,13 +105,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     // Two providers in one process would make rustls panic: name ours first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run(Cli::parse().command) {
-        Ok(code) => code,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "mainstay: {}", explain(&*failure));
-            ExitCode::FAILURE
-        }
-    }
+    let code = run(Cli::parse().command).unwrap_or_else(|failure| {
+        telemetry::logs::say(&format!("mainstay: {}", explain(&*failure)));
+        ExitCode::FAILURE
+    });
+    telemetry::logs::flush();
+    code
 }
 
 fn explain(failure: &(dyn std::error::Error + 'static)) -> String {

@@ -89,6 +89,8 @@ metrics_table! {
         "Instances alive at the last count";
     HEALTH "health_check_up" Gauge None,
         "1 when the checked dependency answers, by check";
+    LOG_DROPPED "log_lines_dropped_total" Counter None,
+        "Log lines lost because nobody read them";
 }
 
 /// Upper bounds in seconds, from a cache hit to the request deadline.
