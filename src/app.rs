@@ -38,7 +38,7 @@ use crate::{
         password_hasher::{Cost, PasswordHasher},
         rate_limit::Limiter,
     },
-    telemetry::metrics as names,
+    telemetry::{self, metrics as names},
 };
 
 /// How long start-up work waits before it tries again.
@@ -153,6 +153,7 @@ impl App {
         life.spawn_background(async move { limiter.run(limiter_stop).await });
         self.spawn_until_stopped(share_limits(self.limiter.clone(), self.announcer.bus.clone()));
         self.spawn_until_stopped(measure_pool(self.db.clone(), self.announcer.feed.clone()));
+        self.spawn_until_stopped(telemetry::runtime::watch(telemetry::metrics::install()));
         self.spawn_until_stopped(self.start_up());
     }
 

@@ -5,6 +5,8 @@ use std::any::Any;
 mod line_writer;
 pub mod logs;
 pub mod metrics;
+mod process;
+pub mod runtime;
 pub mod work;
 
 /// The message of a panic where it is a constant. One that was put together may quote what a user

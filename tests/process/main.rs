@@ -16,6 +16,7 @@ mod edge;
 mod forced_shutdown;
 mod key_rotation;
 mod log_pipe;
+mod metrics;
 mod postgres_hangs;
 mod postgres_restarts;
 mod redis_faults;
