@@ -147,10 +147,12 @@ fn with_app(
     let config = Config::load(&Inputs::from_process())?;
     telemetry::logs::install(&config.log)?;
     telemetry::metrics::install();
+    telemetry::traces::install(&config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async { work(&App::new(config)?).await });
     // A task that does not end must not hold the exit.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    telemetry::traces::shutdown();
     code
 }
 

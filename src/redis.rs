@@ -197,19 +197,20 @@ impl Redis {
         deadline: Duration,
         work: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, RedisError> {
-        let operation = Operation::redis();
+        let mut operation = Operation::redis(what);
         let (generation, connecting) = self.connection();
         let answer = timeout(deadline, async { work(connecting.await?).await }).await;
         metrics::histogram!(names::REDIS_DURATION, "what" => what).record(operation.elapsed());
-        drop(operation);
         let error = match answer {
             Ok(Ok(value)) => {
                 permit.success();
+                operation.end(None);
                 return Ok(value);
             }
             Ok(Err(error)) => RedisError::from(&error),
             Err(_) => RedisError::Timeout,
         };
+        operation.end(Some(error.word()));
         self.judge(permit, generation, &error);
         Err(error)
     }
@@ -266,15 +267,19 @@ fn connect(pool: Pool) -> Connecting {
 }
 
 fn count_failure(what: &'static str, error: &RedisError) {
-    let kind = match error {
-        RedisError::Unavailable => "unavailable",
-        RedisError::Timeout => "timeout",
-        RedisError::Server(_) => "server",
-    };
+    let kind = error.word();
     metrics::counter!(names::REDIS_FAILURES, "what" => what, "kind" => kind).increment(1);
 }
 
 impl RedisError {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Server(_) => "server",
+        }
+    }
+
     /// Whether Redis as a whole is of no use now, rather than this one command wrong.
     fn is_outage(&self) -> bool {
         let Self::Server(kind) = self else {

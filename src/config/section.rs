@@ -19,13 +19,14 @@ pub(super) struct Key {
 }
 
 /// The variables of a key that other tools have made customary.
-const CONVENTIONAL: [(&str, &str); 6] = [
+const CONVENTIONAL: [(&str, &str); 7] = [
     ("DATABASE_URL", "database.url"),
     ("DATABASE_MIGRATION_URL", "database.migration_url"),
     ("REDIS_URL", "redis.url"),
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("RUST_LOG", "log.filter"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
 ];
 
 /// `APP__SERVER__PORT` for `server.port`.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     config,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     telemetry::{metrics as names, work::Operation},
 };
 
@@ -78,7 +78,7 @@ impl Db {
         name: &'static str,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
     ) -> Result<T> {
-        let _watch = Watch::start(name);
+        let watch = Watch::start(name);
         let result = async {
             let mut lease = self.lease().await?;
             let result = self.within(self.limits.read, work(&mut lease)).await;
@@ -86,7 +86,7 @@ impl Db {
             result
         }
         .await;
-        self.noting_outages(result)
+        watch.stop(self.noting_outages(result))
     }
 
     /// A named transaction: commits what `work` did when it answers `Ok`, else nothing remains.
@@ -96,14 +96,14 @@ impl Db {
         name: &'static str,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
     ) -> Result<T> {
-        let _watch = Watch::start(name);
+        let watch = Watch::start(name);
         let result = async {
             let mut lease = self.begin().await?;
             let result = self.within(self.limits.transaction, work(&mut lease)).await;
             self.finish(lease, result).await
         }
         .await;
-        self.noting_outages(result)
+        watch.stop(self.noting_outages(result))
     }
 
     /// Begins on a connection that answers. A dead one from before a restart of the server is
@@ -235,7 +235,15 @@ struct Watch {
 
 impl Watch {
     fn start(name: &'static str) -> Self {
-        Self { name, operation: Operation::db() }
+        Self { name, operation: Operation::db(name) }
+    }
+
+    /// What was refused was answered by the database all the same.
+    fn stop<T>(mut self, result: Result<T>) -> Result<T> {
+        let fault = |error: &&Error| matches!(error.kind(), Kind::Internal | Kind::Unavailable);
+        let fault = result.as_ref().err().filter(fault);
+        self.operation.end(fault.map(|error| error.code().as_str()));
+        result
     }
 }
 

@@ -7,13 +7,13 @@ use std::{
 };
 
 use axum::{extract::Request, response::Response};
-use http::Method;
+use http::{HeaderMap, HeaderName, Method, Version};
 
 use super::{
     authenticate::Caller,
     error_mapper::ErrorCode,
     request_context,
-    route_info::{self, Access, RouteInfo},
+    route_info::{self, Access, RouteInfo, UNMATCHED},
     step::{Inner, Step},
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     domain::audit::Origin,
     telemetry::{
         metrics as names,
+        traces::Span,
         work::{self, Work},
     },
 };
@@ -49,7 +50,9 @@ impl Step for AccessLog {
 struct Line {
     started: Instant,
     slow: Duration,
+    span: Span,
     work: Arc<Work>,
+    version: Version,
     method: Method,
     path: String,
     route: RouteInfo,
@@ -60,14 +63,21 @@ struct Line {
 impl Line {
     fn start(request: &Request, slow: Duration) -> Self {
         metrics::gauge!(names::HTTP_IN_FLIGHT).increment(1.0);
+        let route = route_info::of(request);
+        let span = match route.access {
+            Access::Operations => Span::default(),
+            _ => Span::server(traceparent(request.headers())),
+        };
         Self {
             started: Instant::now(),
             slow,
-            work: Arc::default(),
+            work: Arc::new(Work::of(&span)),
+            span,
+            version: request.version(),
             method: request.method().clone(),
             // Never the query: it may carry what must not be kept.
             path: request.uri().path().to_owned(),
-            route: route_info::of(request),
+            route,
             origin: request_context::origin(request.extensions()),
             ended: false,
         }
@@ -79,8 +89,38 @@ impl Line {
         self.measure(status);
         let user = response.extensions().get::<Caller>().map(|caller| caller.0.user_id);
         let code = response.extensions().get::<ErrorCode>().map(|code| code.0);
+        self.describe(status, code);
         let message = if self.is_slow() { "slow request" } else { "request" };
         self.write(status, user.map(|id| id.to_string()).as_deref(), code, message);
+    }
+
+    /// By the semantic conventions of OpenTelemetry for HTTP servers.
+    fn describe(&mut self, status: u16, code: Option<&'static str>) {
+        if !self.span.is_recording() {
+            return;
+        }
+        let (method, route) = (method_label(&self.method), self.route.template);
+        let known = route != UNMATCHED;
+        let name = if known { format!("{method} {route}") } else { method.to_owned() };
+        self.span.rename(name);
+        self.span.set("http.request.method", if method == "OTHER" { "_OTHER" } else { method });
+        if known {
+            self.span.set("http.route", route);
+        }
+        self.span.set("url.scheme", "http");
+        self.span.set("url.path", self.path.clone());
+        self.span.set("http.response.status_code", i64::from(status));
+        self.span.set("network.protocol.version", protocol(self.version));
+        if let Some(address) = self.origin.address_text() {
+            self.span.set("client.address", address);
+        }
+        if let Some(agent) = &self.origin.user_agent {
+            self.span.set("user_agent.original", agent.clone());
+        }
+        self.span.set("mainstay.request_id", self.origin.request_id.clone());
+        if status >= 499 {
+            self.span.fail(code.unwrap_or(status_label(status)));
+        }
     }
 
     /// Until the answer begins: its body is not timed, so that a stream is not slow.
@@ -109,7 +149,7 @@ impl Line {
                     path = self.path, route = self.route.template, status, code, duration_ms,
                     db_ms = work.db_ms(), db_statements = work.db_statements(),
                     redis_ms = work.redis_ms(), redis_commands = work.redis_commands(),
-                    address, user_id, user_agent = origin.user_agent, $($slow = true,)? message
+                    trace_id = work.trace_id(), address, user_id, user_agent = origin.user_agent, $($slow = true,)? message
                 )
             };
         }
@@ -128,8 +168,25 @@ impl Drop for Line {
         if !self.ended {
             metrics::counter!(names::HTTP_ABANDONED).increment(1);
             // nginx's number for a client that closed the connection.
+            self.describe(499, Some("abandoned"));
             self.write(499, None, None, "the client left");
         }
+    }
+}
+
+/// Two of them contradict each other, and count as none.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    value.to_str().ok()
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
     }
 }
 

@@ -93,6 +93,10 @@ metrics_table! {
         "1 when the checked dependency answers, by check";
     LOG_DROPPED "log_lines_dropped_total" Counter None,
         "Log lines lost because nobody read them";
+    SPANS_EXPORTED "trace_spans_exported_total" Counter None,
+        "Spans that the collector has taken";
+    SPANS_LOST "trace_spans_lost_total" Counter None,
+        "Spans lost because the collector was too slow or away";
     READY "ready" Gauge None,
         "1 while this instance takes traffic, as /health/ready tells it";
     BUILD_INFO "build_info" Gauge None,

@@ -1,12 +1,15 @@
-//! Logs, metrics, and what each piece of work spends.
+//! Logs, metrics, traces, and what each piece of work spends.
 
 use std::any::Any;
 
+mod export;
 mod line_writer;
 pub mod logs;
 pub mod metrics;
 mod process;
 pub mod runtime;
+mod trace_context;
+pub mod traces;
 pub mod work;
 
 /// The message of a panic where it is a constant. One that was put together may quote what a user

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{trace_context::TraceContext, traces::Span};
 use tokio::task::futures::TaskLocalFuture;
 use tracing::{Event, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -31,6 +32,7 @@ tokio::task_local! {
 pub struct Work {
     db: Spent,
     redis: Spent,
+    trace: Option<TraceContext>,
 }
 
 /// How often a helper was asked, and how long that took.
@@ -51,6 +53,19 @@ impl Spent {
 }
 
 impl Work {
+    /// What is asked on behalf of this work becomes a child of its span.
+    pub fn of(span: &Span) -> Self {
+        Self { trace: span.context(), ..Self::default() }
+    }
+
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.trace
+    }
+
+    pub fn trace_id(&self) -> Option<String> {
+        self.trace.map(|trace| trace.trace_id.to_string())
+    }
+
     /// Statements that Postgres was sent, `BEGIN` and `COMMIT` included.
     pub fn db_statements(&self) -> u32 {
         self.db.times.load(Relaxed)
@@ -91,24 +106,35 @@ pub struct Operation {
     work: Option<Arc<Work>>,
     of: fn(&Work) -> &Spent,
     started: Instant,
+    span: Span,
+    failure: Option<&'static str>,
 }
 
 impl Operation {
-    /// A transaction or read. Its statements are counted one by one, see [`StatementCounter`].
-    pub fn db() -> Self {
-        Self::start(|work| &work.db)
+    /// A transaction or read by its name. Its statements are counted one by one, see
+    /// [`StatementCounter`].
+    pub fn db(name: &'static str) -> Self {
+        Self::start(|work| &work.db, "postgresql", name)
     }
 
-    pub fn redis() -> Self {
-        let operation = Self::start(|work| &work.redis);
+    pub fn redis(what: &'static str) -> Self {
+        let operation = Self::start(|work| &work.redis, "redis", what);
         if let Some(work) = &operation.work {
             work.redis.times.fetch_add(1, Relaxed);
         }
         operation
     }
 
-    fn start(of: fn(&Work) -> &Spent) -> Self {
-        Self { work: current(), of, started: Instant::now() }
+    fn start(of: fn(&Work) -> &Spent, system: &'static str, name: &'static str) -> Self {
+        let mut span = Span::client(name);
+        span.set("db.system.name", system);
+        span.set("db.operation.name", name);
+        Self { work: current(), of, started: Instant::now(), span, failure: Some("abandoned") }
+    }
+
+    /// `failure` is a word for what went wrong, if anything did.
+    pub fn end(&mut self, failure: Option<&'static str>) {
+        self.failure = failure;
     }
 
     pub fn elapsed(&self) -> Duration {
@@ -120,6 +146,9 @@ impl Drop for Operation {
     fn drop(&mut self) {
         if let Some(work) = &self.work {
             (self.of)(work).add(self.started.elapsed());
+        }
+        if let Some(kind) = self.failure {
+            self.span.fail(kind);
         }
     }
 }
@@ -153,9 +182,9 @@ mod tests {
     async fn what_a_spawned_task_asks_is_booked_on_the_work_it_inherits() {
         let work = Arc::new(Work::default());
         let ask = async || {
-            let asked = Operation::redis();
+            let mut asked = Operation::redis("test");
             tokio::time::sleep(Duration::from_millis(2)).await;
-            drop(asked);
+            asked.end(None);
         };
         let inner = ask.clone();
         run(work.clone(), async {
@@ -172,7 +201,7 @@ mod tests {
     async fn an_operation_that_is_dropped_half_way_is_booked() {
         let work = Arc::new(Work::default());
         let asking = run(work.clone(), async {
-            let _asked = Operation::db();
+            let _asked = Operation::db("test");
             std::future::pending::<()>().await;
         });
         let _ = tokio::time::timeout(Duration::from_millis(5), asking).await;

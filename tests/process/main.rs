@@ -26,3 +26,4 @@ mod rolling_restart;
 mod secrecy;
 mod shutdown;
 mod signing_keys;
+mod traces;
