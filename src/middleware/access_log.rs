@@ -71,7 +71,7 @@ impl Line {
         Self {
             started: Instant::now(),
             slow,
-            work: Arc::new(Work::of(&span)),
+            work: Work::of(&span),
             span,
             version: request.version(),
             method: request.method().clone(),

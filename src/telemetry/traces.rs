@@ -4,6 +4,21 @@
 //! one, and below it only what it asks of others, so the parent is always the work under way
 //! ([`super::work`]). That costs nothing when tracing is off and about nothing for a request that
 //! is not sampled, where the bridge would cost each request a span in the log's registry.
+//!
+//! Work that goes on elsewhere is joined by its `traceparent`: [`current_traceparent`] is stored
+//! with a job or an event, and whoever runs it does so under the span that continues it:
+//!
+//! ```
+//! # use mainstay::telemetry::{traces::Span, work::{self, Work}};
+//! # async fn job(stored: Option<&str>, mail: impl Future<Output = Result<(), ()>>) {
+//! let mut span = Span::consumer("mail.send", stored);
+//! let work = Work::of(&span);
+//! if work::run(work.clone(), mail).await.is_err() {
+//!     span.fail("refused");
+//! }
+//! tracing::info!(trace_id = work.trace_id(), db_statements = work.db_statements(), "job");
+//! # }
+//! ```
 
 use std::{borrow::Cow, sync::OnceLock, time::Duration};
 
@@ -16,7 +31,7 @@ use opentelemetry::{
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{
     Resource,
-    trace::{self as sdk, Sampler, SdkTracer, SdkTracerProvider},
+    trace::{self as sdk, Sampler, SdkTracer, SdkTracerProvider, SpanExporter},
 };
 
 use super::{export, trace_context::TraceContext, work};
@@ -41,7 +56,12 @@ pub fn install(config: &Telemetry) -> Result<()> {
         .with_timeout(EXPORT_TIMEOUT)
         .build()
         .map_err(Error::internal)?;
-    let root = Sampler::TraceIdRatioBased(config.trace_sample_ratio);
+    export_to(exporter, config.trace_sample_ratio);
+    Ok(())
+}
+
+fn export_to(exporter: impl SpanExporter + 'static, ratio: f64) {
+    let root = Sampler::TraceIdRatioBased(ratio);
     let provider = SdkTracerProvider::builder()
         .with_sampler(Sampler::ParentBased(Box::new(root)))
         .with_span_processor(export::processor(exporter))
@@ -49,7 +69,6 @@ pub fn install(config: &Telemetry) -> Result<()> {
         .build();
     let tracer = provider.tracer("mainstay");
     let _ = TRACING.set((provider, tracer));
-    Ok(())
 }
 
 fn resource() -> Resource {
@@ -160,5 +179,78 @@ impl Span {
             span.set_attribute(KeyValue::new("error.type", kind));
             span.set_status(Status::error(""));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry_sdk::{error::OTelSdkResult, trace::SpanData};
+
+    use super::*;
+    use crate::telemetry::work::{Operation, Work};
+
+    const STORED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[derive(Debug, Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Kept {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().unwrap().extend(batch);
+            Ok(())
+        }
+    }
+
+    impl Kept {
+        fn span(&self, name: &str) -> SpanData {
+            let spans = self.0.lock().unwrap();
+            let found = spans.iter().find(|span| span.name == name);
+            found.unwrap_or_else(|| panic!("no {name}")).clone()
+        }
+    }
+
+    fn attribute(span: &SpanData, key: &str) -> String {
+        let found = span.attributes.iter().find(|attribute| attribute.key.as_str() == key);
+        found.map(|attribute| attribute.value.to_string()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn a_job_continues_the_trace_that_stored_it_and_what_it_asks_is_below_it() {
+        let kept = Kept::default();
+        export_to(kept.clone(), 0.0);
+        let job = Span::consumer("mail.send", Some(STORED));
+        let own = job.traceparent().expect("it is traced");
+        let work = async {
+            Operation::redis("test.lookup").end(None);
+            Operation::db("test.store").end(Some("INTERNAL"));
+            drop(Operation::db("test.left"));
+            assert_eq!(current_traceparent(), Some(own.clone()));
+            Span::client("POST payments").traceparent()
+        };
+        let outbound = work::run(Work::of(&job), work).await.expect("the call is traced");
+        drop(job);
+        assert_eq!(current_traceparent(), None);
+        assert!(Span::consumer("unlucky", None).recording.is_none(), "none of a hundred is kept");
+        TRACING.get().unwrap().0.force_flush().unwrap();
+        let job = kept.span("mail.send");
+        let stored: TraceContext = STORED.parse().unwrap();
+        assert_eq!(job.parent_span_id, stored.span_id);
+        assert_eq!(TraceContext::from(&job.span_context).to_string(), own);
+        for (name, system, error) in [
+            ("test.lookup", "redis", ""),
+            ("test.store", "postgresql", "INTERNAL"),
+            ("test.left", "postgresql", "abandoned"),
+        ] {
+            let span = kept.span(name);
+            assert_eq!(span.span_context.trace_id(), stored.trace_id, "{name}");
+            assert_eq!(span.parent_span_id, job.span_context.span_id(), "{name}");
+            assert_eq!(attribute(&span, "db.system.name"), system);
+            assert_eq!(attribute(&span, "error.type"), error);
+            assert_eq!(span.status == Status::error(""), !error.is_empty());
+        }
+        let outbound: TraceContext = outbound.parse().unwrap();
+        assert_eq!(outbound.span_id, kept.span("POST payments").span_context.span_id());
     }
 }

@@ -54,8 +54,8 @@ impl Spent {
 
 impl Work {
     /// What is asked on behalf of this work becomes a child of its span.
-    pub fn of(span: &Span) -> Self {
-        Self { trace: span.context(), ..Self::default() }
+    pub fn of(span: &Span) -> Arc<Self> {
+        Arc::new(Self { trace: span.context(), ..Self::default() })
     }
 
     pub fn trace(&self) -> Option<TraceContext> {
