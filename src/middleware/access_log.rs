@@ -90,8 +90,7 @@ impl Line {
         let user = response.extensions().get::<Caller>().map(|caller| caller.0.user_id);
         let code = response.extensions().get::<ErrorCode>().map(|code| code.0);
         self.describe(status, code);
-        let message = if self.is_slow() { "slow request" } else { "request" };
-        self.write(status, user.map(|id| id.to_string()).as_deref(), code, message);
+        self.write(status, user.map(|id| id.to_string()).as_deref(), code, "request");
     }
 
     /// By the semantic conventions of OpenTelemetry for HTTP servers.
@@ -107,6 +106,7 @@ impl Line {
         if known {
             self.span.set("http.route", route);
         }
+        // As it comes here: TLS ends at the proxy.
         self.span.set("url.scheme", "http");
         self.span.set("url.path", self.path.clone());
         self.span.set("http.response.status_code", i64::from(status));
@@ -123,11 +123,6 @@ impl Line {
         }
     }
 
-    /// Until the answer begins: its body is not timed, so that a stream is not slow.
-    fn is_slow(&self) -> bool {
-        self.started.elapsed() >= self.slow
-    }
-
     fn measure(&self, status: u16) {
         let method = method_label(&self.method);
         let route = self.route.template;
@@ -138,7 +133,8 @@ impl Line {
     }
 
     fn write(&self, status: u16, user_id: Option<&str>, code: Option<&str>, message: &str) {
-        let duration_ms = self.started.elapsed().as_micros() as f64 / 1000.0;
+        let took = self.started.elapsed();
+        let duration_ms = took.as_micros() as f64 / 1000.0;
         let (origin, work) = (&self.origin, &self.work);
         let address = origin.address_text();
         macro_rules! line {
@@ -149,12 +145,14 @@ impl Line {
                     path = self.path, route = self.route.template, status, code, duration_ms,
                     db_ms = work.db_ms(), db_statements = work.db_statements(),
                     redis_ms = work.redis_ms(), redis_commands = work.redis_commands(),
-                    trace_id = work.trace_id(), address, user_id, user_agent = origin.user_agent, $($slow = true,)? message
+                    trace_id = work.trace_id(), address, user_id,
+                    user_agent = origin.user_agent, $($slow = true,)? "{message}"
                 )
             };
         }
         match self.route.access {
-            _ if self.is_slow() => line!(warn, slow),
+            // Until the answer began: its body is not timed, so that a stream is not slow.
+            _ if took >= self.slow => line!(warn, slow),
             // Probes and scrapes come every second and tell nothing.
             Access::Operations => line!(debug),
             _ => line!(info),

@@ -186,10 +186,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(2)).await;
             asked.end(None);
         };
-        let inner = ask.clone();
         run(work.clone(), async {
             ask().await;
-            tokio::spawn(inherit(async move { inner().await })).await.unwrap();
+            tokio::spawn(inherit(async move { ask().await })).await.unwrap();
         })
         .await;
         ask().await;

@@ -141,7 +141,6 @@ async fn a_slow_request_is_a_warning() {
     let app = TestApp::with(&[("APP__TELEMETRY__SLOW_REQUEST", "1ns")]).await;
     let line = app.get("/api/v1/ping").send().await.expect(200).line();
     assert_eq!((&line["level"], &line["fields"]["slow"]), (&json!("WARN"), &json!(true)));
-    assert_eq!(line["fields"]["message"], "slow request");
 }
 
 #[tokio::test]
