@@ -43,7 +43,7 @@ use crate::{
         password_hasher::{Cost, PasswordHasher},
         rate_limit::Limiter,
     },
-    telemetry::metrics as names,
+    telemetry::{self, metrics as names},
 };
 
 /// How long start-up work waits before it tries again.
@@ -191,6 +191,7 @@ impl App {
             life.spawn_background(wakeup.hear_others(self.db.clone(), stop()));
         }
         self.spawn_until_stopped(self.start_up(works.then(|| self.worker())));
+        self.spawn_until_stopped(telemetry::runtime::watch(telemetry::metrics::install()));
     }
 
     fn spawn_until_stopped(&self, run: impl Future<Output = ()> + Send + 'static) {

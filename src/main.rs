@@ -122,13 +122,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     // Two providers in one process would make rustls panic: name ours first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run(Cli::parse().command) {
-        Ok(code) => code,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "mainstay: {}", explain(&*failure));
-            ExitCode::FAILURE
-        }
-    }
+    let code = run(Cli::parse().command).unwrap_or_else(|failure| {
+        telemetry::logs::say(&format!("mainstay: {}", explain(&*failure)));
+        ExitCode::FAILURE
+    });
+    telemetry::logs::flush();
+    code
 }
 
 fn explain(failure: &(dyn std::error::Error + 'static)) -> String {
@@ -167,10 +166,12 @@ fn with_app(
     let config = Config::load(&Inputs::from_process())?;
     telemetry::logs::install(&config.log)?;
     telemetry::metrics::install();
+    telemetry::traces::install(&config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async { work(&App::new(config)?).await });
     // A task that does not end must not hold the exit.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    telemetry::traces::shutdown();
     code
 }
 

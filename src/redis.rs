@@ -8,7 +8,7 @@
 //! While the breaker is open commands fail at once, and the probe runs in the background: no
 //! request ever waits for it. Blocking commands do not belong here.
 
-use crate::telemetry::metrics as names;
+use crate::telemetry::{metrics as names, work::Operation};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use deadpool_redis::redis::{
 use deadpool_redis::{Connection, Manager, Pool, PoolError};
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use futures_util::stream::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::shared::circuit_breaker::{CircuitBreaker, Permit};
 
@@ -197,19 +197,20 @@ impl Redis {
         deadline: Duration,
         work: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, RedisError> {
-        let started = Instant::now();
+        let mut operation = Operation::redis(what);
         let (generation, connecting) = self.connection();
         let answer = timeout(deadline, async { work(connecting.await?).await }).await;
-        let elapsed = started.elapsed();
-        metrics::histogram!(names::REDIS_DURATION, "what" => what).record(elapsed);
+        metrics::histogram!(names::REDIS_DURATION, "what" => what).record(operation.elapsed());
         let error = match answer {
             Ok(Ok(value)) => {
                 permit.success();
+                operation.end(None);
                 return Ok(value);
             }
             Ok(Err(error)) => RedisError::from(&error),
             Err(_) => RedisError::Timeout,
         };
+        operation.end(Some(error.word()));
         self.judge(permit, generation, &error);
         Err(error)
     }
@@ -266,15 +267,19 @@ fn connect(pool: Pool) -> Connecting {
 }
 
 fn count_failure(what: &'static str, error: &RedisError) {
-    let kind = match error {
-        RedisError::Unavailable => "unavailable",
-        RedisError::Timeout => "timeout",
-        RedisError::Server(_) => "server",
-    };
+    let kind = error.word();
     metrics::counter!(names::REDIS_FAILURES, "what" => what, "kind" => kind).increment(1);
 }
 
 impl RedisError {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Server(_) => "server",
+        }
+    }
+
     /// Whether Redis as a whole is of no use now, rather than this one command wrong.
     fn is_outage(&self) -> bool {
         let Self::Server(kind) = self else {
@@ -363,7 +368,7 @@ mod tests {
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep};
 
     const TIMEOUT: Duration = Duration::from_millis(100);
 

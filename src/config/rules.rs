@@ -46,6 +46,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.jobs.rules(faults);
     draft.log.rules(faults);
     draft.mail.rules(faults);
+    draft.telemetry.rules(faults);
     across(draft, faults);
     if environment == Environment::Production {
         production(draft, faults);

@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     config,
-    error::{Error, Result},
-    telemetry::metrics as names,
+    error::{Error, Kind, Result},
+    telemetry::{metrics as names, work::Operation},
 };
 
 mod failure;
@@ -263,20 +263,29 @@ async fn execute(conn: &mut PgConnection, command: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Times a transaction or read by its name.
+/// Times a transaction or read by its name, also one that nobody waits for any more.
 struct Watch {
     name: &'static str,
-    started: Instant,
+    operation: Operation,
 }
 
 impl Watch {
     fn start(name: &'static str) -> Self {
-        Self { name, started: Instant::now() }
+        Self { name, operation: Operation::db(name) }
     }
 
-    fn stop<T>(self, result: Result<T>) -> Result<T> {
-        metrics::histogram!(names::DB_DURATION, "name" => self.name)
-            .record(self.started.elapsed().as_secs_f64());
+    /// What was refused was answered by the database all the same.
+    fn stop<T>(mut self, result: Result<T>) -> Result<T> {
+        let fault = |error: &&Error| matches!(error.kind(), Kind::Internal | Kind::Unavailable);
+        let fault = result.as_ref().err().filter(fault);
+        self.operation.end(fault.map(|error| error.code().as_str()));
         result
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        metrics::histogram!(names::DB_DURATION, "name" => self.name)
+            .record(self.operation.elapsed().as_secs_f64());
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     config::Server,
     error::{Code, Error},
     lifecycle::Lifecycle,
-    telemetry::metrics as names,
+    telemetry::{metrics as names, work},
 };
 
 #[derive(Clone)]
@@ -42,21 +42,23 @@ impl Deadline {
         let route = route_info::of(&request).template;
         let place = request.extensions().get::<Place>().cloned();
         let (soft, hard) = (self.soft, self.hard);
-        let task = self.lifecycle.spawn(async move {
+        let task = self.lifecycle.spawn(work::inherit(async move {
             let started = tokio::time::Instant::now();
             let response = timeout(hard, inner.run(request)).await;
             drop(place);
             if started.elapsed() > soft {
                 metrics::counter!(names::HTTP_LATE).increment(1);
+                let work = work::current().unwrap_or_default();
                 let status = response.as_ref().map_or(504, |response| response.status().as_u16());
                 tracing::warn!(
                     target: "mainstay::access", request_id = origin.request_id, route, status,
-                    duration_ms = started.elapsed().as_millis() as u64, late = true,
+                    duration_ms = started.elapsed().as_millis() as u64, db_ms = work.db_ms(),
+                    db_statements = work.db_statements(), late = true,
                     "an unsafe request ended after its deadline"
                 );
             }
             response.unwrap_or_else(|_| timed_out())
-        });
+        }));
         match timeout(soft, task).await {
             Ok(joined) => joined.unwrap_or_else(rethrow),
             Err(_) => timed_out(),

@@ -53,7 +53,7 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             // First, so that every line and every answer below can name the request.
             .layer(StepLayer(request_context::RequestContext::new(server, routes.clone())))
             // Sees the final status, and the clients that leave.
-            .layer(StepLayer(access_log::AccessLog))
+            .layer(StepLayer(access_log::AccessLog::new(&config.telemetry)))
             .layer(StepLayer(security_headers::SecurityHeaders))
             .option_layer(cors::layer(&config.cors))
             // The only place that renders refusals, those of axum and tower included.

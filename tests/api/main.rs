@@ -19,6 +19,7 @@ mod problems;
 mod refresh;
 mod register;
 mod sessions;
+mod statements;
 mod support;
 mod throttle;
 mod users;

@@ -2,18 +2,22 @@
 
 pub mod client;
 pub mod database;
+pub mod lines;
 pub mod people;
 pub mod statements;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use axum::Router;
 use mainstay::{
     app::App,
     config::{Config, Inputs},
     jobs::{self, Registry},
+    telemetry::work::StatementCounter,
 };
 use sqlx::PgPool;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt};
 
 pub use client::{Answer, Call};
 pub use database::Database;
@@ -63,6 +67,7 @@ impl TestApp {
         kinds: fn() -> Registry,
         database: Option<Database>,
     ) -> Self {
+        listen();
         let config = config(&vars);
         let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
         let app = App::with_jobs(config, kinds()).unwrap();
@@ -101,6 +106,19 @@ impl Drop for TestApp {
         self.app.lifecycle.draining().cancel();
         self.app.lifecycle.stopped().cancel();
     }
+}
+
+/// Once for all tests: to the canonical lines and to the statements.
+fn listen() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let only = |target: &str| Targets::new().with_target(target, LevelFilter::DEBUG);
+        let subscriber = tracing_subscriber::registry()
+            .with(StatementCounter::layer())
+            .with(statements::Ear.with_filter(only(statements::TARGET)))
+            .with(lines::Ear.with_filter(only(lines::TARGET)));
+        tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
+    });
 }
 
 fn usual(database: &Database) -> BTreeMap<String, String> {

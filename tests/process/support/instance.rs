@@ -134,7 +134,7 @@ impl Log {
 }
 
 /// Of the line that says so, in JSON or for people.
-fn listening_address(line: &str) -> Option<String> {
+pub fn listening_address(line: &str) -> Option<String> {
     if let Ok(line) = serde_json::from_str::<serde_json::Value>(line) {
         return (line["message"] == "listening")
             .then(|| line["address"].as_str().map(str::to_owned))?;

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod canaries;
+pub mod collector;
 pub mod command;
 pub mod database;
 pub mod drain;
