@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, pin::Pin, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use http::{HeaderValue, Request, Version, header};
+use http::{HeaderValue, Method, Request, Version, header};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -62,14 +62,14 @@ pub async fn serve(
         let (router, draining, working) = (router.clone(), draining.clone(), working.clone());
         async move {
             let working = working.begin(request.version() == Version::HTTP_2);
-            let closes = closes(&request);
+            let (closes, is_head) = (closes(&request), request.method() == Method::HEAD);
             let request = prepare(request, peer, timers.body_grace);
             let mut response = router.oneshot(request).await?;
             if closes || draining.is_cancelled() {
                 close_after(&mut response);
             }
             // Under way until its last byte: a stream may be silent for long.
-            Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, working)))
+            Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, working, is_head)))
         }
     });
     let builder = builder();

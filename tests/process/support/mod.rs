@@ -5,6 +5,8 @@ pub mod canaries;
 pub mod command;
 pub mod database;
 pub mod drain;
+pub mod figures;
+pub mod h2;
 pub mod instance;
 pub mod keys;
 pub mod load;

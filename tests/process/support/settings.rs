@@ -37,6 +37,13 @@ impl Settings {
         self
     }
 
+    /// A line for a shell, to which the binary is `$0`.
+    pub fn command_in_shell(&self, line: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", line, BINARY]).env_clear().envs(&self.0);
+        command
+    }
+
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
         command.args(arguments).env_clear().envs(&self.0);
