@@ -17,7 +17,11 @@ use super::{
     body::{Outgoing, TimedBody},
     timed_io::TimedIo,
 };
-use crate::{config::Server, lifecycle::Lifecycle, middleware::client::Peer};
+use crate::{
+    config::Server,
+    lifecycle::Lifecycle,
+    middleware::{client::Peer, head_limits::names_one_host},
+};
 
 /// HTTP/2 streams of one connection at once.
 const MAX_STREAMS: u32 = 128;
@@ -130,9 +134,12 @@ fn prepare(request: Request<Incoming>, peer: SocketAddr, grace: Duration) -> Req
 }
 
 /// hyper drops a Content-Length beside Transfer-Encoding in silence: what follows on such a
-/// connection may be somebody else's idea of a request (RFC 9112, 6.1).
+/// connection may be somebody else's idea of a request (RFC 9112, 6.1). So may what follows a head
+/// that names no host or several, or asks for a tunnel.
 fn closes(request: &Request<Incoming>) -> bool {
     request.headers().contains_key(header::TRANSFER_ENCODING)
+        || request.method() == Method::CONNECT
+        || !names_one_host(request.version(), request.headers())
 }
 
 /// HTTP/2 has GOAWAY instead, which hyper sends when the connection is shut down.

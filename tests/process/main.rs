@@ -27,3 +27,4 @@ mod rolling_restart;
 mod secrecy;
 mod shutdown;
 mod signing_keys;
+mod smuggling;

@@ -16,6 +16,7 @@ pub mod pool;
 pub mod raw;
 pub mod services;
 pub mod settings;
+pub mod smuggling;
 pub mod timing;
 
 pub use api::{Api, Reply};
