@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::activity::Working;
+use crate::middleware::body_limit::TooSlow;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -80,7 +81,7 @@ impl Body for TimedBody {
             Poll::Pending => {
                 ready!(self.poll_timer(cx));
                 self.ended = true;
-                Poll::Ready(Some(Err("the body did not keep coming".into())))
+                Poll::Ready(Some(Err(TooSlow.into())))
             }
         }
     }
