@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 /// Requests withdrawn beyond those that were seen through (CVE-2023-44487).
 const MAX_WITHDRAWN: usize = 100;
-/// Bytes that come while no request is under way: pings, settings, priorities.
-const MAX_STRAY: usize = 64 * 1024;
+/// Bytes that come while no request is under way: pings, settings, priorities. More than what may
+/// still come of a body that was refused (`body::drain`, and a window of a mebibyte).
+const MAX_STRAY: usize = 6 << 20;
 
 #[derive(Default)]
 pub struct Streams {
