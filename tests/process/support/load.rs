@@ -97,12 +97,12 @@ impl Outcomes {
         self.0.iter().map(|outcome| outcome.took).max().unwrap_or_default()
     }
 
-    /// The time within which 99 of 100 were answered, of those with this status.
-    pub fn p99(&self, status: u16) -> Duration {
+    /// The time within which so many of 100 were answered, of those with this status.
+    pub fn quantile(&self, percent: usize, status: u16) -> Duration {
         let of_status = self.0.iter().filter(|outcome| outcome.status() == status);
         let mut times: Vec<_> = of_status.map(|outcome| outcome.took).collect();
         times.sort_unstable();
-        times.get(times.len() * 99 / 100).copied().unwrap_or_default()
+        times.get(times.len() * percent / 100).copied().unwrap_or_default()
     }
 
     pub fn count(&self, status: u16) -> usize {
