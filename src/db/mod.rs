@@ -22,11 +22,13 @@ use crate::{
 mod failure;
 mod lease;
 mod on_commit;
+mod waits;
 
 pub use failure::OnConstraint;
 use failure::{Hung, is_conflict, is_hung, is_lost_connection};
 use lease::{Lease, Suspicion};
 pub use on_commit::on_commit;
+use waits::Waits;
 
 /// How often a transaction that lost against another is tried again.
 const CONFLICT_RETRIES: u32 = 3;
@@ -39,6 +41,7 @@ pub struct Db {
     options: PgConnectOptions,
     limits: Limits,
     suspicion: Suspicion,
+    waits: Waits,
 }
 
 #[derive(Clone, Copy)]
@@ -71,7 +74,7 @@ impl Db {
             read: config.statement_timeout + Duration::from_secs(1),
             transaction: config.statement_timeout * 3,
         };
-        Ok(Self { pool, options, limits, suspicion })
+        Ok(Self { pool, options, limits, suspicion, waits: Waits::default() })
     }
 
     /// Work on one connection outside a transaction: single statements that change nothing.
@@ -158,7 +161,9 @@ impl Db {
         let started = Instant::now();
         let conn = self.pool.acquire().await;
         metrics::histogram!(names::DB_POOL_WAIT).record(started.elapsed().as_secs_f64());
-        Ok(Lease::new(conn?))
+        let lease = Lease::new(conn?);
+        self.waits.note(started.elapsed());
+        Ok(lease)
     }
 
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -198,6 +203,11 @@ impl Db {
     /// Connections open, and of those idle.
     pub fn pool_size(&self) -> (u32, usize) {
         (self.pool.size(), self.pool.num_idle())
+    }
+
+    /// How long the luckiest waited for a connection since this was last asked.
+    pub fn take_shortest_wait(&self) -> Option<Duration> {
+        self.waits.take_shortest()
     }
 
     pub async fn close(&self) {

@@ -11,7 +11,10 @@ use tower_http::{
 };
 
 use crate::{
-    config::Config, lifecycle::Lifecycle, services::Services, shared::rate_limit::Limiter,
+    config::Config,
+    lifecycle::Lifecycle,
+    services::Services,
+    shared::{capacity::Capacity, rate_limit::Limiter},
 };
 
 pub mod access_log;
@@ -40,13 +43,14 @@ pub struct Stack {
     pub config: Arc<Config>,
     pub services: Services,
     pub limiter: Limiter,
+    pub capacity: Capacity,
     pub lifecycle: Lifecycle,
     pub routes: Arc<route_info::RouteIndex>,
 }
 
 /// Wraps all routes, the fallbacks for unknown paths and methods included.
 pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
-    let Stack { config, services, limiter, lifecycle, routes } = stack;
+    let Stack { config, services, limiter, capacity, lifecycle, routes } = stack;
     let server = &config.server;
     router.layer(
         ServiceBuilder::new()
@@ -61,7 +65,11 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             .layer(StepLayer(catch_panic::CatchPanic))
             .layer(StepLayer(head_limits::HeadLimits))
             // Cheap refusals come before anything that costs.
-            .layer(StepLayer(admission::Admission::new(server, services.health.clone())))
+            .layer(StepLayer(admission::Admission::new(
+                server,
+                services.health.clone(),
+                capacity.clone(),
+            )))
             // Unsafe requests run on in a task of their own from here.
             .layer(StepLayer(deadline::Deadline::new(server, lifecycle.clone())))
             .layer(StepLayer(authenticate::Authenticate(services.clone())))

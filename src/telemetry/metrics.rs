@@ -42,7 +42,9 @@ metrics_table! {
     HTTP_IN_FLIGHT "http_requests_in_flight" Gauge None,
         "Requests being worked on, those that outlived their deadline included";
     HTTP_SHED "http_requests_shed_total" Counter None,
-        "Requests refused because the service was working at its limit";
+        "Requests refused because the service was working at its limit, by priority";
+    HTTP_LIMIT "http_requests_limit" Gauge None,
+        "Requests worked on at once at present; falls while work waits for connections or processors";
     HTTP_ABANDONED "http_requests_abandoned_total" Counter None,
         "Requests whose client left before the answer";
     HTTP_LATE "http_requests_late_total" Counter None,

@@ -1,12 +1,14 @@
 //! The API as a client sees it, in process: each test owns a database and a Redis prefix.
 
 mod access;
+mod admission;
 mod audit;
 mod connections;
 mod csrf;
 mod documents;
 mod health;
 mod jobs;
+mod json_syntax;
 mod jwt;
 mod keys;
 mod limits;
@@ -15,6 +17,7 @@ mod login;
 mod mail_tokens;
 mod pages;
 mod password;
+mod payloads;
 mod problems;
 mod refresh;
 mod register;

@@ -132,6 +132,7 @@ fn usual(database: &Database) -> BTreeMap<String, String> {
         // A busy machine must not look like a full pool.
         ("APP__DATABASE__ACQUIRE_TIMEOUT", "4s".to_owned()),
         ("APP__DATABASE__LOCK_TIMEOUT", "4s".to_owned()),
+        ("APP__SERVER__TOLERATED_WAIT", "4s".to_owned()),
         ("APP__LIMITS__ENABLED", "false".to_owned()),
         ("APP__JOBS__IN_PROCESS", "false".to_owned()),
         ("APP__AUTH__HASH_QUEUE", "256".to_owned()),

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -31,7 +31,18 @@ impl Instance {
 
     pub async fn start_in(settings: &Settings, folder: &Path) -> Self {
         let mut command = settings.command(&["serve"]);
-        command.current_dir(folder).stdin(Stdio::null());
+        command.current_dir(folder);
+        Self::spawn(command).await
+    }
+
+    /// With so many descriptors and no more.
+    pub async fn start_limited(settings: &Settings, descriptors: u64) -> Self {
+        let limit = format!("ulimit -n {descriptors}; exec \"$0\" serve");
+        Self::spawn(settings.command_in_shell(&limit)).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::default();
         log.follow(child.stdout.take().expect("a pipe"));

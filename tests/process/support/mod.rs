@@ -6,6 +6,8 @@ pub mod collector;
 pub mod command;
 pub mod database;
 pub mod drain;
+pub mod figures;
+pub mod h2;
 pub mod instance;
 pub mod keys;
 pub mod load;
@@ -17,6 +19,7 @@ pub mod raw;
 pub mod services;
 pub mod settings;
 pub mod smtp;
+pub mod smuggling;
 pub mod timing;
 pub mod tls;
 
