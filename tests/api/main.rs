@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod connections;
 mod csrf;
+mod docs;
 mod documents;
 mod health;
 mod jwt;
