@@ -26,6 +26,7 @@ use crate::{
             revocations::Revocations,
             tokens::Tokens,
         },
+        doctor::Doctor,
         health::Health,
         migrations, reaper,
         users::Users,
@@ -194,6 +195,12 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = server::listen(address)?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     Ok(listener)
+}
+
+/// Looks at the place that the service would run in, without starting any of it.
+pub fn doctor(config: Config, instances: u32) -> Result<Doctor> {
+    let (db, redis) = (Db::new(&config.database)?, redis(&config)?);
+    Ok(Doctor { config: Arc::new(config), db, redis, clock: Clock::default(), instances })
 }
 
 fn redis(config: &Config) -> Result<Option<Redis>> {

@@ -7,5 +7,6 @@ pub mod feed;
 pub mod keys;
 pub mod login_failures;
 pub mod refresh_tokens;
+pub mod server;
 pub mod sessions;
 pub mod users;
