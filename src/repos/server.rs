@@ -32,7 +32,8 @@ pub struct Connections {
     pub foreign: i32,
 }
 
-/// `reserved_connections` came with Postgres 16.
+/// `reserved_connections` came with Postgres 16. A role without privileges sees how many connections
+/// others have, and nothing more of them.
 pub async fn connections(conn: &mut PgConnection) -> Result<Connections> {
     Ok(sqlx::query_as!(
         Connections,
@@ -40,9 +41,11 @@ pub async fn connections(conn: &mut PgConnection) -> Result<Connections> {
                       - current_setting('superuser_reserved_connections')::integer
                       - coalesce(current_setting('reserved_connections', true)::integer, 0)
                       as "available!",
-                  (select count(*) from pg_stat_activity
-                    where backend_type = 'client backend' and application_name <> 'mainstay'
-                  )::integer as "foreign!""#,
+                  greatest(
+                      (select sum(numbackends) from pg_stat_database)
+                          - (select count(*) from pg_stat_activity
+                              where application_name = 'mainstay'),
+                      0)::integer as "foreign!""#,
     )
     .fetch_one(conn)
     .await?)

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use mainstay::{error::Code, middleware::error_mapper, routes, telemetry::metrics};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::support::{Call, TestApp};
+use super::support::TestApp;
 
 const README: &str = include_str!("../../README.md");
 const COMMITTED: &str = include_str!("openapi.json");
@@ -177,61 +177,6 @@ fn refusals_name_the_codes_of_their_status_and_all_codes_are_named() {
     for code in Code::ALL.iter().filter(|code| !NOT_OF_AN_OPERATION.contains(code)) {
         assert!(named.contains(code.as_str()), "no operation names {}", code.as_str());
     }
-}
-
-/// The examples of bodies in the order in which a client may send them, and how each is called.
-const TOUR: [(&str, u16); 6] = [
-    ("POST /api/v1/auth/register", 201),
-    ("POST /api/v1/auth/login", 200),
-    ("POST /api/v1/auth/refresh", 200),
-    ("PATCH /api/v1/users/me", 200),
-    ("PATCH /api/v1/users/{id}", 200),
-    ("PUT /api/v1/auth/password", 204),
-];
-
-#[tokio::test]
-async fn the_examples_of_request_bodies_are_accepted() {
-    let app = TestApp::new().await;
-    let admin = app.admin("admin").await;
-    let document = document();
-    let mut ada = json!({});
-    for (line, status) in TOUR {
-        let (method, path) = line.split_once(' ').unwrap();
-        let mut body = example(&document, line);
-        let id = ada["user"]["id"].as_str().unwrap_or_default();
-        let mut call = app.call(method, &path.replace("{id}", id));
-        if line.ends_with("/refresh") {
-            // A token cannot be written down beforehand.
-            body["refresh_token"] = ada["refresh_token"].clone();
-        } else {
-            let own = ada["access_token"].as_str();
-            let token = if path.contains("{id}") { Some(admin.access.as_str()) } else { own };
-            call = token.into_iter().fold(call, Call::bearer);
-        }
-        let answer = call.json(&body).send().await.expect(status);
-        if line.ends_with("/login") {
-            ada = answer.json();
-        }
-        if path.contains("{id}") {
-            // The change of role has made the token stale.
-            let again = app.post("/api/v1/auth/login");
-            let again = again.json(&example(&document, "POST /api/v1/auth/login")).send().await;
-            ada = again.expect(200).json();
-        }
-    }
-    let with_body =
-        operations(&document).into_iter().filter(|it| it.1.get("requestBody").is_some());
-    for (line, _) in with_body {
-        assert!(TOUR.iter().any(|it| it.0 == line), "the example of {line} is not tried here");
-    }
-}
-
-fn example(document: &Value, line: &str) -> Value {
-    let all = operations(document);
-    let (_, operation) = all.iter().find(|it| it.0 == line).unwrap();
-    let example = &operation["requestBody"]["content"]["application/json"]["example"];
-    assert!(example.is_object(), "{line} has no example");
-    example.clone()
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod postgres_restarts;
 mod redis_faults;
 mod refresh_tokens;
 mod revocation;
+mod roles;
 mod rolling_restart;
 mod secrecy;
 mod shutdown;

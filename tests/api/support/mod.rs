@@ -3,6 +3,7 @@
 pub mod client;
 pub mod database;
 pub mod people;
+pub mod schema;
 pub mod statements;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -48,7 +49,8 @@ impl TestApp {
 
     async fn start(vars: BTreeMap<String, String>, database: Option<Database>) -> Self {
         let config = config(&vars);
-        let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
+        let pool =
+            PgPool::connect_lazy(&database::owners_url(config.database.url.expose())).unwrap();
         let app = App::new(config).unwrap();
         mainstay::telemetry::metrics::install();
         app.start();
@@ -89,7 +91,7 @@ impl Drop for TestApp {
 fn usual(database: &Database) -> BTreeMap<String, String> {
     let redis = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run `make test`");
     let pairs = [
-        ("DATABASE_URL", database.url()),
+        ("DATABASE_URL", database.service_url()),
         ("REDIS_URL", redis),
         ("APP__REDIS__PREFIX", format!("{}:", database.name())),
         ("APP__DATABASE__MIGRATE_ON_START", "false".to_owned()),
