@@ -22,6 +22,8 @@ begin
         execute format('grant connect on database %I to %I', current_database(), role);
     end loop;
     execute format('revoke all on database %I from public', current_database());
+    -- Extensions that are marked as trusted, such as pg_trgm.
+    execute format('grant create on database %I to mainstay_migrator', current_database());
 end;
 $$;
 
@@ -43,7 +45,7 @@ begin
         where pronamespace = 'public'::regnamespace
           and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')
     loop
-        execute format('alter function %s owner to mainstay_migrator', it.name);
+        execute format('alter routine %s owner to mainstay_migrator', it.name);
     end loop;
 end;
 $$;
