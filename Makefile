@@ -1,6 +1,6 @@
 # The recipes are scripts in .ci/, which also run without make.
 .DEFAULT_GOAL := help
-.PHONY: help run test faults contract lint fmt sqlx stop clean
+.PHONY: help run test faults contract lint sbom fmt sqlx stop clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,6 +19,9 @@ contract: ## the API description against a running service; needs npm and Python
 
 lint: ## formatting, clippy, .sqlx, shell scripts, licences
 	@.ci/lint
+
+sbom: ## what the binary is made of, as CycloneDX
+	@.ci/sbom $(ARGS)
 
 fmt: ## formats the code
 	@cargo fmt

@@ -29,6 +29,7 @@ use crate::{
             revocations::Revocations,
             tokens::Tokens,
         },
+        doctor::Doctor,
         health::Health,
         jobs::{Jobs, Keep},
         mail::Post,
@@ -261,6 +262,12 @@ fn capacity(config: &Config) -> Capacity {
         most: config.server.max_in_flight,
         tolerated_wait: config.server.tolerated_wait,
     })
+}
+
+/// Looks at the place that the service would run in, without starting any of it.
+pub fn doctor(config: Config, instances: u32) -> Result<Doctor> {
+    let (db, redis) = (Db::new(&config.database)?, redis(&config)?);
+    Ok(Doctor { config: Arc::new(config), db, redis, clock: Clock::default(), instances })
 }
 
 fn redis(config: &Config) -> Result<Option<Redis>> {

@@ -139,6 +139,13 @@ impl Redis {
         Ok(())
     }
 
+    /// As the server tells it. The name of the line is the same in servers that follow Redis.
+    pub async fn version(&self) -> Result<String, RedisError> {
+        let info: String = self.run("info", redis::cmd("INFO").arg("server")).await?;
+        let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        Ok(line.unwrap_or("of unknown version").trim().to_owned())
+    }
+
     /// Listens on a channel (its full name) over a connection of its own, past the breaker: the
     /// subscriber has its own patience. Takes a second at most.
     pub async fn subscribe(&self, channel: &str) -> Result<Subscription, RedisError> {

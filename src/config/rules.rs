@@ -95,7 +95,7 @@ fn production(draft: &Draft, faults: &mut Faults) {
 }
 
 /// Compares bytes, not text: base64 has more than one spelling of a key.
-fn is_development_key(key: &MasterKey) -> bool {
+pub(super) fn is_development_key(key: &MasterKey) -> bool {
     let development = Values::embedded("development.toml");
     let shipped = development.find("auth.master_key").and_then(|raw| MasterKey::parse(raw).ok());
     shipped.is_some_and(|shipped| shipped.bytes() == key.bytes())

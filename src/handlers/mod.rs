@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod docs;
 pub mod etag;
 pub mod extract;
 pub mod jobs;

@@ -4,6 +4,7 @@ pub mod client;
 pub mod database;
 pub mod lines;
 pub mod people;
+pub mod schema;
 pub mod statements;
 
 use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
@@ -69,7 +70,8 @@ impl TestApp {
     ) -> Self {
         listen();
         let config = config(&vars);
-        let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
+        let pool =
+            PgPool::connect_lazy(&database::owners_url(config.database.url.expose())).unwrap();
         let app = App::with_jobs(config, kinds()).unwrap();
         mainstay::telemetry::metrics::install();
         app.start();
@@ -124,7 +126,7 @@ fn listen() {
 fn usual(database: &Database) -> BTreeMap<String, String> {
     let redis = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run `make test`");
     let pairs = [
-        ("DATABASE_URL", database.url()),
+        ("DATABASE_URL", database.service_url()),
         ("REDIS_URL", redis),
         ("APP__REDIS__PREFIX", format!("{}:", database.name())),
         ("APP__DATABASE__MIGRATE_ON_START", "false".to_owned()),
