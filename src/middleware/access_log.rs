@@ -15,11 +15,10 @@ use super::{
 };
 use crate::{domain::audit::Origin, telemetry::metrics as names};
 
-#[derive(Clone)]
 pub struct AccessLog;
 
 impl Step for AccessLog {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         let mut line = Line::start(&request);
         let response = inner.run(request).await;
         line.end(&response);

@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{config::Server, error::Error, services::health::Health, telemetry::metrics as names};
 
-#[derive(Clone)]
 pub struct Admission {
     slots: Arc<Semaphore>,
     clients: Arc<Clients>,
@@ -110,7 +109,7 @@ fn network(address: IpAddr) -> u128 {
 }
 
 impl Step for Admission {
-    async fn call(self, mut request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
         if route_info::of(&request).access == Access::Operations {
             return inner.run(request).await;
         }

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, header};
+use http_body::Body as _;
 use http_body_util::Limited;
 
 use super::step::{Inner, Step};
@@ -15,7 +16,6 @@ use crate::{
     error::{Code, Error},
 };
 
-#[derive(Clone)]
 pub struct BodyLimit {
     bytes: usize,
 }
@@ -27,9 +27,12 @@ impl BodyLimit {
 }
 
 impl Step for BodyLimit {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         if announced(request.headers()).is_some_and(|length| length > self.bytes as u64) {
             return too_large().into_response();
+        }
+        if request.body().is_end_stream() {
+            return inner.run(request).await;
         }
         let limit = self.bytes;
         inner.run(request.map(|body| Body::new(Limited::new(body, limit)))).await

@@ -12,6 +12,7 @@ mod limits;
 mod lists;
 mod login;
 mod password;
+mod ping;
 mod problems;
 mod refresh;
 mod register;
