@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -49,15 +50,16 @@ def machine(node):
     versions = [platform.release()]
     for command in (["rustc", "--version"], [node or "false", "--version"], ["pgbench", "--version"]):
         out = subprocess.run(command, capture_output=True, text=True)
-        versions += [" ".join(out.stdout.split()[:3])] if out.returncode == 0 else []
+        name = os.path.basename(command[0])
+        versions += [f"{name} {re.search(r'[0-9]+[.][0-9.]+', out.stdout)[0]}"] if out.returncode == 0 else []
     return f"{len(models)} cores ({models[0] if models else platform.machine()}), {memory:.0f} GiB; " + ", ".join(versions)
 
 
-def report(table, notes):
+def report(table, notes, quick):
     commit = subprocess.run(["git", "-C", REPO, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return "\n".join(
         [
-            "# The last full run of `make bench`",
+            f"# The last {'quick' if quick else 'full'} run of `make bench`",
             "",
             f"- {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, on commit {commit.stdout.strip() or 'unknown'}",
             *[f"- {note}" for note in notes],
@@ -81,7 +83,7 @@ def main():
     fleet = Fleet(options.target, options.node or None)
     groups = options.only.split(",") if options.only else ["requests", "limits", "starts", "floods", "alike"]
     cores = len(os.sched_getaffinity(0))
-    began, loads = time.monotonic(), [os.getloadavg()[0]]
+    began, load_before = time.monotonic(), os.getloadavg()[0]
     table, peaks = [], None
     if "requests" in groups:
         found, peaks = rows.per_request(fleet, size, say)
@@ -101,10 +103,12 @@ def main():
     notes = [
         machine(fleet.node),
         f"Command: `make bench{' ARGS=--quick' if size.quick else ''}`, {time.monotonic() - began:.0f} s; load of the "
-        f"machine before it: {loads[0]:.1f}",
+        f"machine before it: {load_before:.1f}",
     ]
+    if load_before > 1:
+        notes.append("The machine was busy with other work: latencies (P19, A2, A4, P20) are void, ratios of CPU are noisy.")
     notes += [f"{row.id}: {row.note}" for row in table if row.note]
-    text = report(table, notes)
+    text = report(table, notes, size.quick)
     print(text)
     if not size.quick and not options.only:
         with open(f"{REPO}/benches/RESULTS.md", "w") as file:
