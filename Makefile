@@ -1,6 +1,6 @@
 # The recipes are scripts in .ci/, which also run without make.
 .DEFAULT_GOAL := help
-.PHONY: help run test faults contract lint sbom fmt sqlx stop clean
+.PHONY: help run test faults bench contract lint sbom fmt sqlx stop clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -13,6 +13,9 @@ test: ## all tests; ARGS='--test api login' picks some
 
 faults: ## the tests too large for every run, such as floods of full size; ARGS='overload' picks some
 	@.ci/faults $(ARGS)
+
+bench: ## cost and latency beside reference programs; ARGS=--quick is shorter
+	@.ci/bench $(ARGS)
 
 contract: ## the API description against a running service; needs npm and Python
 	@.ci/contract $(ARGS)

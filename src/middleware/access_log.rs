@@ -26,7 +26,6 @@ use crate::{
     },
 };
 
-#[derive(Clone)]
 pub struct AccessLog {
     slow: Duration,
 }
@@ -38,7 +37,7 @@ impl AccessLog {
 }
 
 impl Step for AccessLog {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         let mut line = Line::start(&request, self.slow);
         let response = work::run(line.work.clone(), inner.run(request)).await;
         line.end(&response);

@@ -25,7 +25,6 @@ use crate::{
     telemetry::metrics as names,
 };
 
-#[derive(Clone)]
 pub struct Admission {
     capacity: Capacity,
     clients: Arc<Clients>,
@@ -112,7 +111,7 @@ fn network(address: IpAddr) -> u128 {
 }
 
 impl Step for Admission {
-    async fn call(self, mut request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
         let route = route_info::of(&request);
         if route.access == Access::Operations {
             return inner.run(request).await;

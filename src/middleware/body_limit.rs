@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, header};
+use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
 
 use super::step::{Inner, Step};
@@ -17,7 +18,6 @@ use crate::{
     error::{Code, Error},
 };
 
-#[derive(Clone)]
 pub struct BodyLimit {
     bytes: usize,
 }
@@ -29,9 +29,12 @@ impl BodyLimit {
 }
 
 impl Step for BodyLimit {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         if announced(request.headers()).is_some_and(|length| length > self.bytes as u64) {
             return too_large().into_response();
+        }
+        if request.body().is_end_stream() {
+            return inner.run(request).await;
         }
         let limit = self.bytes;
         inner.run(request.map(|body| Body::new(Limited::new(body, limit)))).await

@@ -11,11 +11,10 @@ use futures_util::FutureExt;
 use super::step::{Inner, Step};
 use crate::{error::Error, telemetry::plain_panic};
 
-#[derive(Clone)]
 pub struct CatchPanic;
 
 impl Step for CatchPanic {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         match AssertUnwindSafe(inner.run(request)).catch_unwind().await {
             Ok(response) => response,
             Err(panic) => {

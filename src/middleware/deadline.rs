@@ -25,7 +25,6 @@ use crate::{
     telemetry::{metrics as names, work},
 };
 
-#[derive(Clone)]
 pub struct Deadline {
     soft: Duration,
     hard: Duration,
@@ -37,7 +36,7 @@ impl Deadline {
         Self { soft: server.request_timeout, hard: server.hard_timeout, lifecycle }
     }
 
-    async fn unsafe_request(self, request: Request, inner: impl Inner) -> Response {
+    async fn unsafe_request(&self, request: Request, inner: impl Inner) -> Response {
         let origin = request_context::origin(request.extensions());
         let route = route_info::of(&request).template;
         let place = request.extensions().get::<Place>().cloned();
@@ -67,7 +66,7 @@ impl Deadline {
 }
 
 impl Step for Deadline {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         if route_info::of(&request).access == Access::Operations {
             inner.run(request).await
         } else if request.method().is_safe() {

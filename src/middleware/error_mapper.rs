@@ -66,11 +66,10 @@ impl IntoResponse for Error {
     }
 }
 
-#[derive(Clone)]
 pub struct ErrorMapper;
 
 impl Step for ErrorMapper {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         let origin = request_context::origin(request.extensions());
         let mut response = inner.run(request).await;
         let error = match response.extensions_mut().remove::<Carried>() {

@@ -13,11 +13,10 @@ const MAX_URI: usize = 8 * 1024;
 const MAX_BYTES: usize = 16 * 1024;
 const MAX_FIELDS: usize = 100;
 
-#[derive(Clone)]
 pub struct HeadLimits;
 
 impl Step for HeadLimits {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         match check(&request) {
             Ok(()) => inner.run(request).await,
             Err(refusal) => refusal.into_response(),

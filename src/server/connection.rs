@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::SocketAddr, pin::Pin, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
 use http::{HeaderValue, Method, Request, Version, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulConnection},
@@ -128,7 +128,10 @@ fn builder() -> auto::Builder<TokioExecutor> {
 }
 
 fn prepare(request: Request<Incoming>, peer: SocketAddr, grace: Duration) -> Request<Body> {
-    let mut request = request.map(|body| Body::new(TimedBody::new(body, grace)));
+    let mut request = request.map(|body| match body.is_end_stream() {
+        true => Body::empty(),
+        false => Body::new(TimedBody::new(body, grace)),
+    });
     request.extensions_mut().insert(Peer(peer));
     request
 }

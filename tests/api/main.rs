@@ -20,6 +20,7 @@ mod mail_tokens;
 mod pages;
 mod password;
 mod payloads;
+mod ping;
 mod problems;
 mod refresh;
 mod register;

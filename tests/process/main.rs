@@ -26,6 +26,7 @@ mod mail_relay_fails;
 mod mail_relay_tls;
 mod metrics;
 mod overload;
+mod password_hashes;
 mod postgres_hangs;
 mod postgres_restarts;
 mod redis_faults;

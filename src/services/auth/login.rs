@@ -75,6 +75,8 @@ impl Auth {
     }
 
     async fn try_login(&self, attempt: &Attempt, origin: &Origin) -> Result<SignedIn> {
+        // Before the first query: a refused flood of logins costs the database nothing.
+        let place = self.hasher.reserve()?;
         // A second round only when the account changed between comparing and admitting.
         for _ in 0..2 {
             let view = self.look(attempt).await?;
@@ -83,7 +85,7 @@ impl Auth {
                 return Err(too_many_attempts(secs));
             }
             let stored = view.password_hash.clone();
-            let verdict = self.hasher.verify(attempt.password.clone(), stored).await?;
+            let verdict = place.verify(attempt.password.clone(), stored).await?;
             let (Some(user), Some(hash), false) =
                 (view.user_id, &view.password_hash, view.disabled)
             else {
@@ -93,7 +95,7 @@ impl Auth {
                 return self.refuse(attempt, &view, origin).await;
             }
             let rehashed = match verdict {
-                Verdict::MatchOutdated => Some(self.hasher.hash(attempt.password.clone()).await?),
+                Verdict::MatchOutdated => Some(place.hash(attempt.password.clone()).await?),
                 _ => None,
             };
             if let Some(opened) =

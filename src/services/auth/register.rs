@@ -45,7 +45,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<User> {
         let (email, name, password) = check(account).await?;
-        let password_hash = self.hasher.hash(password).await?;
+        let password_hash = self.hasher.reserve()?.hash(password).await?;
         let id = UserId(self.clock.new_id());
         self.db
             .tx("auth.register", async |tx| {
