@@ -19,18 +19,32 @@ fn expectations() -> BTreeMap<&'static str, u64> {
         ("POST /api/v1/auth/refresh", 7),
         ("POST /api/v1/auth/logout", 5),
         ("POST /api/v1/auth/logout-all", 5),
-        ("PUT /api/v1/auth/password", 10),
+        ("PUT /api/v1/auth/password", 11),
         ("GET /api/v1/auth/sessions", 1),
         ("DELETE /api/v1/auth/sessions/{id}", 5),
         ("GET /api/v1/users/me", 1),
         ("PATCH /api/v1/users/me", 5),
-        ("DELETE /api/v1/users/me", 11),
+        ("DELETE /api/v1/users/me", 12),
         ("GET /api/v1/users", 1),
         ("GET /api/v1/users/{id}", 1),
         ("PATCH /api/v1/users/{id}", 5),
-        ("DELETE /api/v1/users/{id}", 11),
+        ("DELETE /api/v1/users/{id}", 12),
         ("DELETE /api/v1/users/{id}/sessions", 6),
         ("GET /api/v1/admin/audit-events", 1),
+        ("GET /api/v1/admin/jobs", 1),
+        ("GET /api/v1/admin/jobs/stats", 3),
+        ("GET /api/v1/admin/jobs/{id}", 1),
+        ("DELETE /api/v1/admin/jobs/{id}", 5),
+        ("POST /api/v1/admin/jobs/{id}/retry", 6),
+        ("GET /api/v1/admin/schedules", 1),
+        ("POST /api/v1/admin/queues/{queue}/pause", 4),
+        ("POST /api/v1/admin/queues/{queue}/resume", 4),
+        ("GET /docs", 0),
+        ("GET /docs/swagger-ui-5.35.0.js", 0),
+        ("GET /docs/swagger-ui-5.35.0.css", 0),
+        ("GET /account/verify-email", 0),
+        ("GET /account/confirm-email", 0),
+        ("GET /account/reset-password", 0),
     ])
 }
 
@@ -66,14 +80,18 @@ impl Cast {
     async fn ask(&mut self, line: &str, access: Access, sessions: i32) -> Answer {
         let caller = self.caller(sessions).await;
         let (method, path) = line.split_once(' ').unwrap();
-        let mut session = String::new();
+        let mut other = String::new();
+        if path.contains("/jobs/{id}") {
+            other = self.app.waiting_job().await;
+        }
         if path.contains("/sessions/{id}") {
             let query = "select id::text from sessions where user_id = $1::text::uuid limit 1";
             let query = sqlx::query_scalar(query).bind(&caller.id);
-            session = query.fetch_one(&self.app.pool).await.unwrap();
+            other = query.fetch_one(&self.app.pool).await.unwrap();
         }
-        let id = if session.is_empty() { &caller.id } else { &session };
-        let mut call = self.app.call(method, &path.replace("{id}", id));
+        let id = if other.is_empty() { &caller.id } else { &other };
+        let path = path.replace("{id}", id).replace("{queue}", "bulk");
+        let mut call = self.app.call(method, &path);
         if matches!(method, "POST" | "PUT" | "PATCH") {
             call = call.json(&body(line, &caller));
         }

@@ -93,6 +93,14 @@ impl TestApp {
         self.call("POST", path)
     }
 
+    /// A job that waits for tomorrow; its id.
+    pub async fn waiting_job(&self) -> String {
+        let insert = "insert into jobs (id, queue, kind, payload, priority, run_at, max_attempts, request_id)
+                      values (gen_random_uuid(), 'default', 'x', '{}', 2, now() + interval '1 day', 3, 'x')
+                      returning id::text";
+        sqlx::query_scalar(insert).fetch_one(&self.pool).await.unwrap()
+    }
+
     /// One number out of the database.
     pub async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
