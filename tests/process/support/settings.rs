@@ -24,6 +24,8 @@ impl Settings {
             .set("APP__LOG__FORMAT", "json")
             .set("APP__LIMITS__ENABLED", "false")
             .set("APP__MAIL__LOCAL_DELIVERY", "memory")
+            // Within the shortest shutdown that a test asks for.
+            .set("APP__JOBS__DRAIN_TIMEOUT", "500ms")
             .set("APP__SERVER__TOLERATED_WAIT", "4s")
     }
 
