@@ -27,6 +27,7 @@ use crate::{
             tokens::Tokens,
         },
         health::Health,
+        idempotency::Once,
         migrations, reaper,
         users::Users,
     },
@@ -80,6 +81,7 @@ impl App {
             users: Users::new(db.clone(), audit.clone(), announcer.clone()),
             audit,
             health: Health::new(db.clone(), redis.clone()),
+            once: Once::new(db.clone(), config.idempotency.ttl),
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
             cookies: CookiePolicy {
                 secure: config.auth.cookie_secure,
@@ -103,17 +105,23 @@ impl App {
 
     /// The API inside the whole stack, and what operators ask unless that has a port of its own.
     pub fn router(&self) -> Router {
+        self.router_with(Vec::new())
+    }
+
+    /// The same with rows of a test's own beside those of the table.
+    pub fn router_with(&self, more: Vec<routes::Route>) -> Router {
         let private = self.config.ops.listen.is_some();
-        self.wrap(|route| !(private && route.access == Access::Operations))
+        let public = |route: &routes::Route| !(private && route.access == Access::Operations);
+        self.wrap(routes::table().into_iter().chain(more).filter(public))
     }
 
     /// What operators ask, for a port of its own.
     pub fn operations_router(&self) -> Router {
-        self.wrap(|route| route.access == Access::Operations)
+        self.wrap(routes::table().into_iter().filter(|route| route.access == Access::Operations))
     }
 
-    fn wrap(&self, include: impl Fn(&routes::Route) -> bool) -> Router {
-        let (router, index) = routes::build(include);
+    fn wrap(&self, rows: impl Iterator<Item = routes::Route>) -> Router {
+        let (router, index) = routes::build(rows);
         let stack = Stack {
             config: self.config.clone(),
             services: self.services.clone(),

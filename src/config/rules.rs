@@ -42,6 +42,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.database.rules(faults);
     draft.redis.rules(faults);
     draft.auth.rules(faults);
+    draft.idempotency.rules(faults);
     draft.cors.rules(faults);
     draft.log.rules(faults);
     across(draft, faults);

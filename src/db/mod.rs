@@ -22,11 +22,13 @@ use crate::{
 mod failure;
 mod lease;
 mod on_commit;
+mod undoable;
 
-pub use failure::OnConstraint;
-use failure::{Hung, is_conflict, is_hung, is_lost_connection};
+use failure::{Hung, is_hung, is_lost_connection};
+pub use failure::{OnConstraint, is_conflict};
 use lease::{Lease, Suspicion};
 pub use on_commit::on_commit;
+pub use undoable::undoable;
 
 /// How often a transaction that lost against another is tried again.
 const CONFLICT_RETRIES: u32 = 3;

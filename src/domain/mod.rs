@@ -5,6 +5,7 @@ pub mod audit;
 pub mod auth;
 pub mod email;
 pub mod feed;
+pub mod idempotency;
 pub mod ids;
 pub mod page;
 pub mod password;

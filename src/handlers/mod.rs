@@ -4,6 +4,7 @@ pub mod audit;
 pub mod auth;
 pub mod etag;
 pub mod extract;
+pub mod idempotency;
 pub mod json;
 pub mod operations;
 pub mod page;

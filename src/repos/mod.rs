@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod devices;
 pub mod feed;
+pub mod idempotency;
 pub mod keys;
 pub mod login_failures;
 pub mod refresh_tokens;

@@ -33,7 +33,7 @@ pub struct Route {
 }
 
 /// `line` is "METHOD path", as the handler's own description has it.
-fn row(
+pub fn row(
     line: &'static str,
     access: Access,
     limits: LimitClass,
@@ -63,12 +63,11 @@ pub fn table() -> Vec<Route> {
     [operations::rows(), auth::rows(), users::rows(), audit::rows()].into_iter().flatten().collect()
 }
 
-/// The router of the rows to include, without its layers, and the index by which the layers
-/// know them.
-pub fn build(include: impl Fn(&Route) -> bool) -> (Router<Services>, RouteIndex) {
+/// The router of these rows, without its layers, and the index by which the layers know them.
+pub fn build(rows: impl Iterator<Item = Route>) -> (Router<Services>, RouteIndex) {
     let mut index = RouteIndex::default();
     let mut router = Router::new();
-    for route in table().into_iter().filter(include) {
+    for route in rows {
         let takes_query = takes_query(&route);
         let Route { method, path, access, limits, handler, .. } = route;
         index.insert(method, RouteInfo { template: path, access, limits, takes_query });

@@ -46,8 +46,12 @@ pub async fn serve() -> Response {
 }
 
 pub fn document() -> OpenApi {
-    let mut routes = table();
-    routes.iter_mut().for_each(complete);
+    describe_all(table())
+}
+
+/// The description of these rows as of a whole API.
+pub fn describe_all(mut routes: Vec<Route>) -> OpenApi {
+    let keyed = routes.iter_mut().fold(false, |keyed, route| complete(route) | keyed);
     let mut api = describe(routes);
     api.info = Info::builder()
         .title("Mainstay")
@@ -56,7 +60,7 @@ pub fn document() -> OpenApi {
         .build();
     api.servers = Some(vec![Server::new("/")]);
     api.tags = Some(TAGS.map(tag).into());
-    parts::add(api.components.get_or_insert_with(Default::default));
+    parts::add(api.components.get_or_insert_with(Default::default), keyed);
     api
 }
 
@@ -64,8 +68,9 @@ fn tag((name, description): (&str, &str)) -> Tag {
     TagBuilder::new().name(name).description(Some(description)).build()
 }
 
-fn complete(route: &mut Route) {
-    let Some(item) = route.paths.paths.get_mut(route.path) else { return };
+/// Whether it takes a key.
+fn complete(route: &mut Route) -> bool {
+    let Some(item) = route.paths.paths.get_mut(route.path) else { return false };
     let method = super::http_method(&route.method);
     let mut described = operation(std::mem::take(item), &route.method);
     let facts = Facts::of(route.access, route.limits, route.path, &route.method, &described);
@@ -74,7 +79,9 @@ fn complete(route: &mut Route) {
             facts.complete(name, response);
         }
     }
-    for refusal in parts::REFUSALS.iter().filter(|refusal| facts.can_meet(refusal.status)) {
+    let of_keys = parts::REFUSALS_OF_KEYS.iter().filter(|_| facts.takes_key);
+    let of_all = parts::REFUSALS.iter().filter(|refusal| facts.can_meet(refusal.status));
+    for refusal in of_keys.chain(of_all) {
         let shared = RefOr::Ref(Ref::from_response_name(refusal.name));
         let own = &mut described.responses.responses;
         own.entry(refusal.status.to_owned()).or_insert(shared);
@@ -91,6 +98,7 @@ fn complete(route: &mut Route) {
         may_be_left_out(body);
     }
     *item = utoipa::openapi::PathItem::new(method, described);
+    facts.takes_key
 }
 
 fn security(access: Access) -> Option<Vec<SecurityRequirement>> {
@@ -106,11 +114,16 @@ fn security(access: Access) -> Option<Vec<SecurityRequirement>> {
 fn share_header_parameters(operation: &mut Operation) {
     let all = operation.parameters.get_or_insert_default();
     for parameter in all.iter_mut() {
-        let name = match parameter {
-            RefOr::T(of) if of.parameter_in == ParameterIn::Header => of.name.clone(),
+        let (name, required) = match parameter {
+            RefOr::T(of) if of.parameter_in == ParameterIn::Header => {
+                (of.name.clone(), of.required == Required::True)
+            }
             _ => continue,
         };
-        *parameter = RefOr::Ref(parts::parameter_ref(&name));
+        *parameter = match required {
+            true => RefOr::T(parts::required_parameter(&name)),
+            false => RefOr::Ref(parts::parameter_ref(&name)),
+        };
     }
     all.push(RefOr::Ref(parts::parameter_ref("X-Request-Id")));
 }
@@ -140,6 +153,7 @@ struct Facts {
     has_body: bool,
     if_match: bool,
     unless_changed: bool,
+    takes_key: bool,
 }
 
 impl Facts {
@@ -165,6 +179,7 @@ impl Facts {
             has_body: operation.request_body.is_some(),
             if_match: has(&|it| it.name == "If-Match"),
             unless_changed: has(&|it| it.name == "If-None-Match"),
+            takes_key: has(&|it| it.name == parts::KEY),
         }
     }
 
@@ -196,6 +211,9 @@ impl Facts {
         if response.content.is_empty() && (status.starts_with('4') || status.starts_with('5')) {
             parts::make_problem(status, response);
         }
+        if self.takes_key && status == "409" {
+            response.description += parts::OR_IN_PROGRESS;
+        }
         let mut names: Vec<String> = response.headers.keys().cloned().collect();
         names.push("X-Request-Id".to_owned());
         let always = [
@@ -204,6 +222,7 @@ impl Facts {
             (status == "201", "Location"),
             (status == "200" && self.is_list, "Link"),
             (status == "200" && self.if_match, "ETag"),
+            (self.takes_key && matches!(status.as_bytes()[0], b'2' | b'4'), "Idempotent-Replayed"),
         ];
         names.extend(always.iter().filter(|(is, _)| *is).map(|(_, name)| name.to_string()));
         response.headers = names.into_iter().map(parts::header_ref).collect();

@@ -8,6 +8,7 @@ use crate::shared::{clock::Clock, cursor::CursorKey};
 pub mod audit;
 pub mod auth;
 pub mod health;
+pub mod idempotency;
 pub mod migrations;
 pub mod reaper;
 pub mod users;
@@ -21,6 +22,7 @@ pub struct All {
     pub users: users::Users,
     pub audit: audit::AuditTrail,
     pub health: health::Health,
+    pub once: idempotency::Once,
     pub cursors: CursorKey,
     pub cookies: CookiePolicy,
     pub jwks_max_age: Duration,

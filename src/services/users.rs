@@ -137,6 +137,7 @@ impl Users {
                 let ended = repos::sessions::end_all(tx, id, None, reason).await?;
                 repos::sessions::anonymise(tx, id).await?;
                 repos::devices::forget(tx, id).await?;
+                repos::idempotency::forget(tx, id).await?;
                 let mut voided = Voided::sessions(tx, ended).await?;
                 voided.add_user(tx, id, authz_version).await?;
                 self.record(tx, actor, id, Action::UserDeleted, json!({}), origin).await?;

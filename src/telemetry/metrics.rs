@@ -69,6 +69,8 @@ metrics_table! {
         "Logins, by outcome";
     REFRESH_OUTCOMES "auth_refreshes_total" Counter None,
         "Refreshes, by outcome";
+    IDEMPOTENCY_OUTCOMES "idempotency_keys_total" Counter None,
+        "Requests under a key, by outcome: claimed, replayed, in_progress or reused";
     RATE_LIMIT_REFUSED "rate_limit_refused_total" Counter None,
         "Requests refused by a rate limit, by policy";
     RATE_LIMIT_ALONE "rate_limit_decided_alone_total" Counter None,

@@ -6,6 +6,7 @@ mod connections;
 mod csrf;
 mod documents;
 mod health;
+mod idempotency;
 mod jwt;
 mod keys;
 mod limits;

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod database;
+pub mod notes;
 pub mod people;
 pub mod statements;
 
