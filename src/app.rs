@@ -11,6 +11,7 @@ use crate::{
     db::Db,
     domain::feed::{Change, ChangeKind},
     error::{Error, Result},
+    events::{Consumer, redis_stream, relay::Relay},
     lifecycle::Lifecycle,
     middleware::{self, Stack, route_info::Access},
     redis::Redis,
@@ -28,7 +29,9 @@ use crate::{
         },
         health::Health,
         idempotency::Once,
-        migrations, reaper,
+        migrations,
+        outbox::{self, Outbox, Wake},
+        reaper,
         users::Users,
     },
     shared::{
@@ -47,6 +50,7 @@ const RETRY_START: Duration = Duration::from_secs(1);
 /// Signing keys are read again now and then, in case a hint was lost.
 const RELOAD_KEYS: Duration = Duration::from_secs(30);
 const MEASURE_POOL: Duration = Duration::from_secs(5);
+const MEASURE_OUTBOX: Duration = Duration::from_secs(5);
 
 /// Everything wired, nothing started.
 pub struct App {
@@ -59,10 +63,17 @@ pub struct App {
     limiter: Limiter,
     announcer: Announcer,
     keys_changed: Arc<Notify>,
+    relay: Relay,
+    wake: Wake,
 }
 
 impl App {
     pub fn new(config: Config) -> Result<Self> {
+        Self::with_consumers(config, Vec::new())
+    }
+
+    /// The same with consumers of a test's own.
+    pub fn with_consumers(config: Config, mut consumers: Vec<Consumer>) -> Result<Self> {
         let config = Arc::new(config);
         let clock = Clock::default();
         let db = Db::new(&config.database)?;
@@ -71,17 +82,31 @@ impl App {
         let announcer = Announcer {
             revocations: Revocations::new(config.auth.access_ttl + 2 * config.auth.leeway),
             feed: Feed::default(),
-            bus: Bus::new(redis.clone(), instance),
+            bus: Bus::new(redis.clone(), instance.clone()),
         };
         let audit = AuditTrail::new(db.clone(), clock.clone());
         let keyring = Keyring::new(db.clone(), audit.clone(), &config.auth);
-        let auth = auth(&config, &db, &clock, &audit, &announcer, &keyring)?;
+        let once = Once::new(db.clone(), config.idempotency.ttl);
+        consumers.extend(own_consumers(&config, redis.as_ref()));
+        let wake = Wake::default();
+        let outbox = Outbox::new(outbox::Parts {
+            db: db.clone(),
+            clock: clock.clone(),
+            audit: audit.clone(),
+            once: once.clone(),
+            interests: consumers.iter().map(Consumer::interest).collect(),
+            wake: wake.clone(),
+            settings: (&config.outbox).into(),
+        });
+        let relay = Relay::new(outbox.clone(), wake.clone(), consumers.into(), instance);
+        let auth = auth(&config, &db, &clock, &audit, &outbox, &announcer, &keyring)?;
         let services = Services::new(All {
             auth,
-            users: Users::new(db.clone(), audit.clone(), announcer.clone()),
+            users: Users::new(db.clone(), audit.clone(), announcer.clone(), outbox.clone()),
+            outbox,
             audit,
             health: Health::new(db.clone(), redis.clone()),
-            once: Once::new(db.clone(), config.idempotency.ttl),
+            once,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
             cookies: CookiePolicy {
                 secure: config.auth.cookie_secure,
@@ -100,6 +125,8 @@ impl App {
             clock,
             keyring,
             announcer,
+            relay,
+            wake,
         })
     }
 
@@ -154,7 +181,10 @@ impl App {
         let life = &self.lifecycle;
         let stop = || life.stopped().clone();
         life.spawn_background(self.services.health.clone().probe(stop()));
-        life.spawn_background(reaper::run(self.db.clone(), stop()));
+        life.spawn_background(reaper::run(self.db.clone(), self.config.outbox.keep, stop()));
+        life.spawn_background(self.relay.clone().run(stop()));
+        self.spawn_until_stopped(self.wake.clone().run(self.announcer.bus.clone()));
+        self.spawn_until_stopped(measure_outbox(self.services.outbox.clone()));
         let (bus, bus_stop) = (self.announcer.bus.clone(), stop());
         life.spawn_background(async move { bus.run(bus_stop).await });
         let (limiter, limiter_stop) = (self.limiter.clone(), stop());
@@ -210,11 +240,19 @@ fn redis(config: &Config) -> Result<Option<Redis>> {
     redis.map(Some).map_err(Error::internal)
 }
 
+/// Who is told of events.
+fn own_consumers(config: &Config, redis: Option<&Redis>) -> Option<Consumer> {
+    let outbox = &config.outbox;
+    let (redis, stream) = redis.zip(outbox.redis_stream.as_ref())?;
+    Some(redis_stream::consumer(redis.clone(), stream, outbox.redis_stream_length))
+}
+
 fn auth(
     config: &Config,
     db: &Db,
     clock: &Clock,
     audit: &AuditTrail,
+    outbox: &Outbox,
     announcer: &Announcer,
     keyring: &Keyring,
 ) -> Result<Auth> {
@@ -225,6 +263,7 @@ fn auth(
         clock: clock.clone(),
         hasher: PasswordHasher::start(settings.hash_workers(), settings.hash_queue, cost)?,
         audit: audit.clone(),
+        outbox: outbox.clone(),
         announcer: announcer.clone(),
         tokens: Tokens::new(
             clock.clone(),
@@ -296,6 +335,14 @@ async fn share_limits(limiter: Limiter, bus: Bus) {
         if instances.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+async fn measure_outbox(outbox: Outbox) {
+    loop {
+        // What cannot be measured is seen by the health checks.
+        let _ = outbox.measure().await;
+        tokio::time::sleep(MEASURE_OUTBOX).await;
     }
 }
 

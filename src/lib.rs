@@ -1,7 +1,7 @@
 //! Mainstay: accounts and what grows around them, as one HTTP API over Postgres and Redis.
 //!
 //! ```text
-//! main -> app -> server, routes -> handlers -> services -> repos, shared -> domain, error
+//! main -> app -> server, routes -> handlers, events -> services -> repos, shared -> domain, error
 //!                middleware -> services, shared       config, telemetry, db, redis: leaves
 //! ```
 //!
@@ -18,6 +18,7 @@ pub mod server;
 
 pub mod domain;
 pub mod error;
+pub mod events;
 pub mod handlers;
 pub mod middleware;
 pub mod repos;

@@ -40,6 +40,7 @@ pub enum Action {
     SessionsEnded,
     TokenReuse,
     KeysRotated,
+    DeliveryReplayed,
 }
 
 impl Action {
@@ -56,6 +57,7 @@ impl Action {
             Action::SessionsEnded => "auth.sessions_ended",
             Action::TokenReuse => "auth.token_reuse",
             Action::KeysRotated => "auth.keys_rotated",
+            Action::DeliveryReplayed => "outbox.delivery_replayed",
         }
     }
 }

@@ -38,4 +38,8 @@ ids! {
     SessionId
     /// One line of the audit trail.
     AuditEventId
+    /// Something that happened, as the outbox tells it.
+    EventId
+    /// An event on its way to one consumer.
+    DeliveryId
 }

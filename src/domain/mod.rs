@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod auth;
 pub mod email;
+pub mod events;
 pub mod feed;
 pub mod idempotency;
 pub mod ids;

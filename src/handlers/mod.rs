@@ -7,6 +7,7 @@ pub mod extract;
 pub mod idempotency;
 pub mod json;
 pub mod operations;
+pub mod outbox;
 pub mod page;
 pub mod query;
 pub mod sessions;

@@ -7,6 +7,7 @@ pub mod feed;
 pub mod idempotency;
 pub mod keys;
 pub mod login_failures;
+pub mod outbox;
 pub mod refresh_tokens;
 pub mod sessions;
 pub mod users;

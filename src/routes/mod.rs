@@ -17,6 +17,7 @@ use crate::{
 mod audit;
 mod auth;
 mod operations;
+mod outbox;
 mod users;
 
 pub mod openapi;
@@ -60,7 +61,8 @@ fn describes(item: &utoipa::openapi::PathItem, method: &str) -> bool {
 
 /// The whole table.
 pub fn table() -> Vec<Route> {
-    [operations::rows(), auth::rows(), users::rows(), audit::rows()].into_iter().flatten().collect()
+    let all = [operations::rows(), auth::rows(), users::rows(), audit::rows(), outbox::rows()];
+    all.into_iter().flatten().collect()
 }
 
 /// The router of these rows, without its layers, and the index by which the layers know them.

@@ -1,7 +1,10 @@
 //! The API description: what the handlers say of themselves, and here, once, what follows from
 //! a route's row and from what it takes: refusals, headers, security.
 
-use std::sync::LazyLock;
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    sync::LazyLock,
+};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, header};
@@ -51,7 +54,8 @@ pub fn document() -> OpenApi {
 
 /// The description of these rows as of a whole API.
 pub fn describe_all(mut routes: Vec<Route>) -> OpenApi {
-    let keyed = routes.iter_mut().fold(false, |keyed, route| complete(route) | keyed);
+    let mut used = BTreeSet::new();
+    routes.iter_mut().for_each(|route| complete(route, &mut used));
     let mut api = describe(routes);
     api.info = Info::builder()
         .title("Mainstay")
@@ -60,7 +64,7 @@ pub fn describe_all(mut routes: Vec<Route>) -> OpenApi {
         .build();
     api.servers = Some(vec![Server::new("/")]);
     api.tags = Some(TAGS.map(tag).into());
-    parts::add(api.components.get_or_insert_with(Default::default), keyed);
+    parts::add(api.components.get_or_insert_with(Default::default), &used);
     api
 }
 
@@ -68,9 +72,9 @@ fn tag((name, description): (&str, &str)) -> Tag {
     TagBuilder::new().name(name).description(Some(description)).build()
 }
 
-/// Whether it takes a key.
-fn complete(route: &mut Route) -> bool {
-    let Some(item) = route.paths.paths.get_mut(route.path) else { return false };
+/// Adds to `used` the components that not every API needs.
+fn complete(route: &mut Route, used: &mut BTreeSet<&'static str>) {
+    let Some(item) = route.paths.paths.get_mut(route.path) else { return };
     let method = super::http_method(&route.method);
     let mut described = operation(std::mem::take(item), &route.method);
     let facts = Facts::of(route.access, route.limits, route.path, &route.method, &described);
@@ -82,9 +86,11 @@ fn complete(route: &mut Route) -> bool {
     let of_keys = parts::REFUSALS_OF_KEYS.iter().filter(|_| facts.takes_key);
     let of_all = parts::REFUSALS.iter().filter(|refusal| facts.can_meet(refusal.status));
     for refusal in of_keys.chain(of_all) {
-        let shared = RefOr::Ref(Ref::from_response_name(refusal.name));
-        let own = &mut described.responses.responses;
-        own.entry(refusal.status.to_owned()).or_insert(shared);
+        let all = &mut described.responses.responses;
+        if let Entry::Vacant(free) = all.entry(refusal.status.to_owned()) {
+            free.insert(RefOr::Ref(Ref::from_response_name(refusal.name)));
+            used.insert(refusal.name);
+        }
     }
     if facts.unless_changed {
         let unchanged = RefOr::Ref(Ref::from_response_name(parts::NOT_MODIFIED));
@@ -97,8 +103,8 @@ fn complete(route: &mut Route) -> bool {
     if let Some(RefOr::T(body)) = &mut described.request_body {
         may_be_left_out(body);
     }
+    used.extend(facts.takes_key.then_some(parts::KEY));
     *item = utoipa::openapi::PathItem::new(method, described);
-    facts.takes_key
 }
 
 fn security(access: Access) -> Option<Vec<SecurityRequirement>> {

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod health;
 pub mod idempotency;
 pub mod migrations;
+pub mod outbox;
 pub mod reaper;
 pub mod users;
 
@@ -22,6 +23,7 @@ pub struct All {
     pub users: users::Users,
     pub audit: audit::AuditTrail,
     pub health: health::Health,
+    pub outbox: outbox::Outbox,
     pub once: idempotency::Once,
     pub cursors: CursorKey,
     pub cookies: CookiePolicy,

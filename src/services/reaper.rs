@@ -17,23 +17,29 @@ const LOCK: i64 = 0x7265_6170;
 /// Bites of one table that grows fast.
 const BITES: usize = 50;
 
-pub async fn run(db: Db, stop: CancellationToken) {
+pub async fn run(db: Db, outbox_keep: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        if let Err(error) = reap(&db).await {
+        if let Err(error) = reap(&db, outbox_keep).await {
             tracing::warn!(error = error.chain(), "old rows could not be removed");
         }
     }
 }
 
 /// A transaction each, so that one that is slow does not keep the others.
-pub async fn reap(db: &Db) -> Result<()> {
+pub async fn reap(db: &Db, outbox_keep: Duration) -> Result<()> {
     for _ in 0..BITES {
         let reap = async |tx: &mut PgConnection| repos::idempotency::reap(tx).await;
         if reap_one(db, "reaper.idempotency", reap).await? < repos::idempotency::BITE {
+            break;
+        }
+    }
+    for _ in 0..BITES {
+        let reap = async |tx: &mut PgConnection| repos::outbox::reap(tx, outbox_keep).await;
+        if reap_one(db, "reaper.outbox", reap).await? < repos::outbox::BITE {
             break;
         }
     }

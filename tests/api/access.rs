@@ -19,6 +19,7 @@ const SIGNED_IN: Expected = [401, 0, 0, 0, 0, 401, 401];
 const OWN: Expected = [401, 0, 404, 404, 404, 401, 401];
 const OWN_OR_ADMIN: Expected = [401, 0, 404, 404, 0, 401, 401];
 const ADMIN: Expected = [401, 403, 403, 403, 0, 401, 401];
+const STAFF: Expected = [401, 403, 403, 0, 0, 401, 401];
 /// A token that was sent must hold.
 const PUBLIC: Expected = [0, 0, 0, 0, 0, 401, 401];
 
@@ -48,6 +49,8 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("DELETE /api/v1/users/{id}", ADMIN),
         ("DELETE /api/v1/users/{id}/sessions", ADMIN),
         ("GET /api/v1/admin/audit-events", ADMIN),
+        ("GET /api/v1/admin/outbox", STAFF),
+        ("POST /api/v1/admin/outbox/{id}/replay", ADMIN),
     ])
 }
 
@@ -78,6 +81,7 @@ struct Cast {
     app: TestApp,
     people: BTreeMap<&'static str, Person>,
     session: String,
+    delivery: String,
 }
 
 async fn cast() -> Cast {
@@ -95,11 +99,22 @@ async fn cast() -> Cast {
     app.post("/api/v1/auth/logout").bearer(&people["ended"].access).send().await.expect(204);
     let sessions = app.get("/api/v1/auth/sessions").bearer(&people["owner"].access).send().await;
     let session = sessions.json()["data"][0]["id"].as_str().unwrap().to_owned();
-    Cast { app, people, session }
+    let delivery = sqlx::query_scalar(
+        "insert into outbox_deliveries (id, event_id, consumer, position, aggregate_kind,
+                                        aggregate_id, sequence, state)
+         select id, id, 'nobody', position, aggregate_kind, aggregate_id, sequence, 'dead'
+         from outbox_events order by position limit 1 returning id::text",
+    );
+    let delivery = delivery.fetch_one(&app.pool).await.unwrap();
+    Cast { app, people, session, delivery }
 }
 
 async fn status(cast: &Cast, method: &str, path: &str, caller: &str) -> u16 {
-    let id = if path.contains("/sessions/{id}") { &cast.session } else { &cast.people["owner"].id };
+    let id = match path {
+        path if path.contains("/sessions/{id}") => &cast.session,
+        path if path.contains("/outbox/{id}") => &cast.delivery,
+        _ => &cast.people["owner"].id,
+    };
     let mut call = cast.app.call(method, &path.replace("{id}", id));
     if let Some(person) = cast.people.get(caller) {
         call = call.bearer(&person.access);
@@ -144,8 +159,9 @@ async fn the_table_names_the_access_that_the_handlers_enforce() {
     assert_eq!(expected.len(), routes::table().len(), "an expectation without a route");
     for route in routes::table() {
         let line = format!("{} {}", route.method, route.path);
-        let [anonymous, customer, .., admin, disabled, _] = expected[line.as_str()];
+        let [anonymous, customer, _, staff, admin, disabled, _] = expected[line.as_str()];
         let access = match (anonymous, customer, admin, disabled) {
+            (_, 403, 0, _) if staff == 0 => Access::Staff,
             (0, _, _, 401) => Access::Public,
             (0, ..) if route.access == Access::Operations => Access::Operations,
             (0, ..) => Access::Open,

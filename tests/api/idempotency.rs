@@ -285,7 +285,7 @@ async fn a_key_that_has_expired_is_free_again_and_is_reaped() {
     let other = note(&app, &ada, "k", &json!({"text": "b"})).send().await.expect(201);
     assert!(!is_replay(&other));
     assert_replays(&other, &note(&app, &ada, "k", &json!({"text": "b"})).send().await);
-    reaper::reap(&app.app.db).await.unwrap();
+    reaper::reap(&app.app.db, app.app.config.outbox.keep).await.unwrap();
     assert_eq!(app.count(KEYS).await, 1, "it lives");
     app.execute(
         "insert into idempotency_keys (user_id, key, fingerprint, expires_at)
@@ -293,7 +293,7 @@ async fn a_key_that_has_expired_is_free_again_and_is_reaped() {
          from idempotency_keys, generate_series(1, 2500) n",
     )
     .await;
-    reaper::reap(&app.app.db).await.unwrap();
+    reaper::reap(&app.app.db, app.app.config.outbox.keep).await.unwrap();
     assert_eq!(app.count(KEYS).await, 1, "all bites are taken");
 }
 

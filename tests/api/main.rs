@@ -12,6 +12,7 @@ mod keys;
 mod limits;
 mod lists;
 mod login;
+mod outbox;
 mod password;
 mod problems;
 mod refresh;

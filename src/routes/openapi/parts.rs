@@ -1,5 +1,7 @@
 //! What operations share, written once and referred to.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -190,8 +192,8 @@ pub fn required_parameter(name: &str) -> Parameter {
     parameter
 }
 
-/// `keyed` when some route takes a key.
-pub fn add(components: &mut Components, keyed: bool) {
+/// `used` tells which of the components for routes that take a key are referred to.
+pub fn add(components: &mut Components, used: &BTreeSet<&'static str>) {
     components.schemas.insert(Problem::name().into(), problem());
     components.schemas.insert(ProblemField::name().into(), ProblemField::schema());
     let headers = HEADERS.iter().map(|it| (component(it.0), header(it).into()));
@@ -200,8 +202,8 @@ pub fn add(components: &mut Components, keyed: bool) {
     components.parameters.extend(parameters);
     let refusals = REFUSALS.iter().map(|it| (it.name.to_owned(), shared_refusal(it).into()));
     components.responses.extend(refusals);
-    if keyed {
-        add_keys(components);
+    if used.contains(KEY) {
+        add_keys(components, used);
     }
     components.responses.insert(NOT_MODIFIED.to_owned(), not_modified().into());
     let schemes = [(BEARER, bearer()), (REFRESH_COOKIE, refresh_cookie())];
@@ -209,11 +211,11 @@ pub fn add(components: &mut Components, keyed: bool) {
     components.security_schemes.extend(schemes);
 }
 
-fn add_keys(components: &mut Components) {
+fn add_keys(components: &mut Components, used: &BTreeSet<&'static str>) {
     components.headers.insert(component(REPLAYED.0), header(&REPLAYED).into());
     let parameter = parameter(&KEY_PARAMETER).into();
     components.parameters.insert(component(KEY), parameter);
-    let refusals = REFUSALS_OF_KEYS.iter();
+    let refusals = REFUSALS_OF_KEYS.iter().filter(|refusal| used.contains(refusal.name));
     let refusals = refusals.map(|it| (it.name.to_owned(), shared_refusal(it).into()));
     components.responses.extend(refusals);
 }

@@ -2,16 +2,18 @@
 
 pub mod client;
 pub mod database;
+pub mod ledger;
 pub mod notes;
 pub mod people;
 pub mod statements;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::Router;
 use mainstay::{
     app::App,
     config::{Config, Inputs},
+    events::Consumer,
 };
 use sqlx::PgPool;
 
@@ -19,12 +21,16 @@ pub use client::{Answer, Call};
 pub use database::Database;
 pub use people::Person;
 
+/// Makes the consumers of an instance.
+pub type Consumers = Arc<dyn Fn() -> Vec<Consumer> + Send + Sync>;
+
 /// The service with its router, on a database and a Redis prefix of its own.
 pub struct TestApp {
     pub app: App,
     pub router: Router,
     pub pool: PgPool,
     vars: BTreeMap<String, String>,
+    consumers: Consumers,
     /// Dropped last: with it goes the database.
     _database: Option<Database>,
 }
@@ -36,25 +42,34 @@ impl TestApp {
 
     /// With some variables of the environment beside the usual ones.
     pub async fn with(vars: &[(&str, &str)]) -> Self {
+        Self::with_consumers(vars, Arc::new(Vec::new)).await
+    }
+
+    /// With consumers of events beside the usual ones.
+    pub async fn with_consumers(vars: &[(&str, &str)], consumers: Consumers) -> Self {
         let database = Database::clone_of_template();
         let mut all = usual(&database);
         all.extend(vars.iter().map(|(name, value)| (name.to_string(), value.to_string())));
-        Self::start(all, Some(database)).await
+        Self::start(all, consumers, Some(database)).await
     }
 
     /// Another instance beside this one: the same database, the same Redis.
     pub async fn sibling(&self) -> Self {
-        Self::start(self.vars.clone(), None).await
+        Self::start(self.vars.clone(), self.consumers.clone(), None).await
     }
 
-    async fn start(vars: BTreeMap<String, String>, database: Option<Database>) -> Self {
+    async fn start(
+        vars: BTreeMap<String, String>,
+        consumers: Consumers,
+        database: Option<Database>,
+    ) -> Self {
         let config = config(&vars);
         let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
-        let app = App::new(config).unwrap();
+        let app = App::with_consumers(config, consumers()).unwrap();
         mainstay::telemetry::metrics::install();
         app.start();
         let router = app.router();
-        let test = Self { app, router, pool, vars, _database: database };
+        let test = Self { app, router, pool, vars, consumers, _database: database };
         eventually("the service starts", async || test.app.services.health.is_started()).await;
         test
     }
