@@ -15,6 +15,7 @@ mod departing_clients;
 mod edge;
 mod forced_shutdown;
 mod key_rotation;
+mod outbox;
 mod postgres_hangs;
 mod postgres_restarts;
 mod redis_faults;

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -31,7 +31,13 @@ impl Instance {
 
     pub async fn start_in(settings: &Settings, folder: &Path) -> Self {
         let mut command = settings.command(&["serve"]);
-        command.current_dir(folder).stdin(Stdio::null());
+        command.current_dir(folder);
+        Self::spawn(command).await
+    }
+
+    /// Whatever serves when it is started like this.
+    pub async fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::default();
         log.follow(child.stdout.take().expect("a pipe"));

@@ -37,7 +37,13 @@ impl Settings {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command.args(arguments).env_clear().envs(&self.0);
+        command.args(arguments);
+        self.dress(command)
+    }
+
+    /// Any other command in this environment.
+    pub fn dress(&self, mut command: Command) -> Command {
+        command.env_clear().envs(&self.0);
         command
     }
 }
