@@ -7,11 +7,13 @@ use axum::Router;
 use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
+    adapters::mail::{Letters, Mailer},
     config::Config,
     db::Db,
     domain::feed::{Change, ChangeKind},
     error::{Error, Result},
     events::{Consumer, redis_stream, relay::Relay},
+    jobs::{self, Registry, Worker},
     lifecycle::Lifecycle,
     middleware::{self, Stack, route_info::Access},
     redis::Redis,
@@ -24,11 +26,14 @@ use crate::{
             self, Auth,
             announce::{Announcer, FEED_TOPIC},
             keys::Keyring,
+            mail_tokens::MailTokens,
             revocations::Revocations,
             tokens::Tokens,
         },
         health::Health,
         idempotency::Once,
+        jobs::{Jobs, Keep},
+        mail::Post,
         migrations,
         outbox::{self, Outbox, Wake},
         reaper,
@@ -60,6 +65,7 @@ pub struct App {
     pub db: Db,
     pub clock: Clock,
     pub keyring: Keyring,
+    registry: Arc<Registry>,
     limiter: Limiter,
     announcer: Announcer,
     keys_changed: Arc<Notify>,
@@ -69,11 +75,11 @@ pub struct App {
 
 impl App {
     pub fn new(config: Config) -> Result<Self> {
-        Self::with_consumers(config, Vec::new())
+        Self::with(config, jobs::registry(), Vec::new())
     }
 
-    /// The same with consumers of a test's own.
-    pub fn with_consumers(config: Config, mut consumers: Vec<Consumer>) -> Result<Self> {
+    /// With other kinds of jobs than the product's, and consumers of events beside its own.
+    pub fn with(config: Config, registry: Registry, mut consumers: Vec<Consumer>) -> Result<Self> {
         let config = Arc::new(config);
         let clock = Clock::default();
         let db = Db::new(&config.database)?;
@@ -100,13 +106,23 @@ impl App {
         });
         let relay = Relay::new(outbox.clone(), wake.clone(), consumers.into(), instance);
         let auth = auth(&config, &db, &clock, &audit, &outbox, &announcer, &keyring)?;
+        let keep = Keep { succeeded: config.jobs.keep_succeeded, dead: config.jobs.keep_dead };
+        let jobs = Jobs::new(
+            db.clone(),
+            clock.clone(),
+            (audit.clone(), once.clone()),
+            registry.policies(),
+            keep,
+        );
         let services = Services::new(All {
             auth,
+            jobs,
             users: Users::new(db.clone(), audit.clone(), announcer.clone(), outbox.clone()),
             outbox,
             audit,
             health: Health::new(db.clone(), redis.clone()),
             once,
+            post: post(&config, &db, &clock)?,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
             cookies: CookiePolicy {
                 secure: config.auth.cookie_secure,
@@ -116,6 +132,7 @@ impl App {
             clock: clock.clone(),
         });
         Ok(Self {
+            registry: Arc::new(registry),
             limiter: Limiter::new(redis),
             lifecycle: Lifecycle::default(),
             keys_changed: Arc::default(),
@@ -166,7 +183,19 @@ impl App {
         if let Some(address) = self.config.ops.listen {
             listeners.push((listen(address)?, self.operations_router()));
         }
-        self.start();
+        self.run(listeners, self.config.jobs.in_process).await
+    }
+
+    /// Works on jobs until a signal; operators ask it as they ask the API.
+    pub async fn work(&self) -> io::Result<Exit> {
+        let server = &self.config.server;
+        let address = self.config.ops.listen.unwrap_or((server.host, server.port).into());
+        self.run(vec![(listen(address)?, self.operations_router())], true).await
+    }
+
+    async fn run(&self, listeners: Vec<(TcpListener, Router)>, works: bool) -> io::Result<Exit> {
+        let server = &self.config.server;
+        self.begin(works);
         let not_ready = || self.services.health.set_draining();
         let exit = server::run(server, &self.lifecycle, listeners, not_ready).await?;
         if exit == Exit::Clean {
@@ -178,6 +207,10 @@ impl App {
 
     /// Starts the loops behind the requests, and the start-up work.
     pub fn start(&self) {
+        self.begin(self.config.jobs.in_process);
+    }
+
+    fn begin(&self, works: bool) {
         let life = &self.lifecycle;
         let stop = || life.stopped().clone();
         life.spawn_background(self.services.health.clone().probe(stop()));
@@ -191,7 +224,12 @@ impl App {
         life.spawn_background(async move { limiter.run(limiter_stop).await });
         self.spawn_until_stopped(share_limits(self.limiter.clone(), self.announcer.bus.clone()));
         self.spawn_until_stopped(measure_pool(self.db.clone(), self.announcer.feed.clone()));
-        self.spawn_until_stopped(self.start_up());
+        let wakeup = self.services.jobs.wakeup().clone();
+        life.spawn_background(wakeup.clone().tell_others(self.db.clone(), stop()));
+        if works {
+            life.spawn_background(wakeup.hear_others(self.db.clone(), stop()));
+        }
+        self.spawn_until_stopped(self.start_up(works.then(|| self.worker())));
     }
 
     fn spawn_until_stopped(&self, run: impl Future<Output = ()> + Send + 'static) {
@@ -201,8 +239,16 @@ impl App {
         });
     }
 
+    fn worker(&self) -> Worker {
+        Worker {
+            registry: self.registry.clone(),
+            services: self.services.clone(),
+            settings: self.config.jobs.clone(),
+        }
+    }
+
     /// Until it has succeeded the process is alive and not ready.
-    fn start_up(&self) -> impl Future<Output = ()> + Send + 'static {
+    fn start_up(&self, worker: Option<Worker>) -> impl Future<Output = ()> + Send + 'static {
         let (config, db, keyring) = (self.config.clone(), self.db.clone(), self.keyring.clone());
         let (health, life) = (self.services.health.clone(), self.lifecycle.clone());
         let (announcer, keys_changed) = (self.announcer.clone(), self.keys_changed.clone());
@@ -210,6 +256,9 @@ impl App {
             while let Err(error) = prepare(&config, &db, &keyring).await {
                 tracing::warn!(error = error.chain(), "start-up work is tried again");
                 tokio::time::sleep(RETRY_START).await;
+            }
+            if let Some(worker) = worker {
+                life.spawn(worker.run(life.draining().clone()));
             }
             let feed = announcer.feed.clone();
             let stop = life.stopped().clone();
@@ -274,6 +323,18 @@ fn auth(
         ),
     };
     Ok(Auth::new(parts, settings.master_key.bytes(), settings.into()))
+}
+
+fn post(config: &Config, db: &Db, clock: &Clock) -> Result<Post> {
+    let key = config.auth.master_key.bytes();
+    let tokens = MailTokens::new(key, clock.clone(), config.link_base());
+    Ok(Post {
+        db: db.clone(),
+        clock: clock.clone(),
+        tokens: Arc::new(tokens),
+        letters: Letters::new(&config.mail.from_name, config.link_base())?,
+        mailer: Mailer::new(&config.mail).map_err(Error::internal)?,
+    })
 }
 
 /// What must be true before the first request: the schema and the signing keys.

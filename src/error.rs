@@ -75,6 +75,7 @@ codes! {
     IdempotencyInProgress "IDEMPOTENCY_IN_PROGRESS" Conflict           "The first request with this key is still running"
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" Invalid              "The key was used for another request"
     LastAdmin            "LAST_ADMIN"             Conflict             "The last administrator cannot be removed"
+    IllegalTransition    "ILLEGAL_TRANSITION"     Conflict             "The present state does not allow this"
     Conflict             "CONFLICT"               Conflict             "The request conflicts with the present state"
     PreconditionFailed   "PRECONDITION_FAILED"    PreconditionFailed   "The resource has changed since it was read"
     PreconditionRequired "PRECONDITION_REQUIRED"  PreconditionRequired "The request must carry If-Match"

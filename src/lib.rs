@@ -1,7 +1,7 @@
 //! Mainstay: accounts and what grows around them, as one HTTP API over Postgres and Redis.
 //!
 //! ```text
-//! main -> app -> server, routes -> handlers, events -> services -> repos, shared -> domain, error
+//! main -> app -> server, routes -> handlers, jobs, events -> services -> repos, adapters, shared -> domain, error
 //!                middleware -> services, shared       config, telemetry, db, redis: leaves
 //! ```
 //!
@@ -16,10 +16,12 @@ pub mod app;
 pub mod lifecycle;
 pub mod server;
 
+pub mod adapters;
 pub mod domain;
 pub mod error;
 pub mod events;
 pub mod handlers;
+pub mod jobs;
 pub mod middleware;
 pub mod repos;
 pub mod routes;

@@ -4,12 +4,14 @@
 
 use std::{
     io::{self, Read, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use clap::{Parser, Subcommand};
 use mainstay::{
+    adapters::mail::preview,
     app::App,
     config::{Config, Inputs},
     domain::{audit::Origin, users::Role},
@@ -38,12 +40,17 @@ struct Cli {
 enum Command {
     /// Run the API until SIGTERM or SIGINT.
     Serve,
+    /// Run background jobs until SIGTERM or SIGINT.
+    Worker,
     /// Bring the database's schema up to date.
     #[command(subcommand)]
     Migrate(Migrate),
     /// What an operator does by hand.
     #[command(subcommand)]
     Admin(Admin),
+    /// What the service writes to its users.
+    #[command(subcommand)]
+    Mail(Mail),
     /// Check the configuration and show every value with its origin, secrets masked.
     CheckConfig {
         /// Print the table of all keys in Markdown instead.
@@ -100,6 +107,16 @@ enum Admin {
     },
 }
 
+#[derive(Subcommand)]
+enum Mail {
+    /// Write every letter as .txt, .html and .eml.
+    Preview {
+        /// The folder to write to; it is made if it is not there.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -132,6 +149,8 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::CheckConfig { table: false } => check_config(),
         Command::Healthcheck => healthcheck(),
         Command::Serve => with_app(serve),
+        Command::Worker => with_app(work),
+        Command::Mail(Mail::Preview { out }) => with_app(async |app| preview(app, &out)),
         Command::Migrate(command) => with_app(async |app| migrate(app, command).await),
         Command::Admin(command) => with_app(async |app| admin(app, command).await),
     }
@@ -157,6 +176,13 @@ fn with_app(
 
 async fn serve(app: &App) -> Result<ExitCode, Failure> {
     match app.serve().await? {
+        Exit::Clean => Ok(ExitCode::SUCCESS),
+        Exit::Forced => Ok(ExitCode::FAILURE),
+    }
+}
+
+async fn work(app: &App) -> Result<ExitCode, Failure> {
+    match app.work().await? {
         Exit::Clean => Ok(ExitCode::SUCCESS),
         Exit::Forced => Ok(ExitCode::FAILURE),
     }
@@ -213,6 +239,12 @@ async fn admin(app: &App, command: Admin) -> Result<ExitCode, Failure> {
             print(&format!("{} signs from {}", rotated.kid, rotated.signs_from.to_rfc3339()))
         }
     }
+}
+
+fn preview(app: &App, out: &Path) -> Result<ExitCode, Failure> {
+    let post = &app.services.post;
+    let count = preview::write(&post.letters, &post.mailer, app.clock.now(), out)?;
+    print(&format!("{count} letters are in {}", out.display()))
 }
 
 /// Shows what is set also when it does not hold.

@@ -16,12 +16,22 @@ const TABLE: &[(&str, &[&str])] = &[
     ("handlers", &["domain", "error", "middleware", "services", "shared", "telemetry"]),
     // From redis: the stream that other programs read.
     ("events", &["domain", "error", "redis", "services", "shared", "telemetry"]),
-    ("services", &["config", "db", "domain", "error", "redis", "repos", "shared", "telemetry"]),
+    (
+        // From config: how many slots, how long a lease.
+        "jobs",
+        &["config", "domain", "error", "services", "telemetry"],
+    ),
+    (
+        "services",
+        &["adapters", "config", "db", "domain", "error", "redis", "repos", "shared", "telemetry"],
+    ),
+    ("adapters", &["config", "domain", "error", "shared", "telemetry"]),
     ("repos", &["db", "domain", "error"]),
     ("shared", &["domain", "error", "redis", "telemetry"]),
     ("domain", &["error"]),
     ("error", &[]),
-    ("config", &[]),
+    // The names of queues are checked with everything else.
+    ("config", &["domain"]),
     ("db", &["config", "error", "telemetry"]),
     ("redis", &["shared", "telemetry"]),
     ("telemetry", &["config", "error"]),
@@ -41,6 +51,8 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("repos", "axum", "repos know no HTTP"),
     ("repos", "services", "repos know no service"),
     ("repos", "tracing::", "what a statement means is the service's business"),
+    ("adapters", "sqlx", "adapters know no SQL"),
+    ("adapters", "axum", "adapters know no HTTP routes"),
     ("domain", "tokio", "the domain does no I/O"),
     ("domain", "axum", "the domain knows no HTTP"),
     ("shared", "axum", "building blocks know no HTTP"),

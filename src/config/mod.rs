@@ -6,8 +6,10 @@ mod cors;
 mod database;
 mod fault;
 mod idempotency;
+mod jobs;
 mod limits;
 mod log;
+mod mail;
 mod ops;
 mod outbox;
 mod redis;
@@ -27,13 +29,17 @@ pub use cors::Cors;
 pub use database::Database;
 pub use fault::{ConfigError, Fault};
 pub use idempotency::Idempotency;
+pub use jobs::Jobs;
 pub use limits::Limits;
+pub use mail::Mail;
 pub use ops::Ops;
 pub use outbox::Outbox;
 pub use report::Setting;
 pub use server::Server;
 pub use source::Inputs;
-pub use types::{Environment, ForwardedHeader, LogFormat, MasterKey, Origin, Rate, Secret};
+pub use types::{
+    Environment, ForwardedHeader, LocalDelivery, LogFormat, MasterKey, Origin, Rate, Secret, Slots,
+};
 
 use self::log::LogDraft;
 use self::redis::RedisDraft;
@@ -42,12 +48,15 @@ use cors::CorsDraft;
 use database::DatabaseDraft;
 use fault::Faults;
 use idempotency::IdempotencyDraft;
+use jobs::JobsDraft;
 use limits::LimitsDraft;
+use mail::MailDraft;
 use ops::OpsDraft;
 use outbox::OutboxDraft;
 use section::Key;
 use server::ServerDraft;
 use source::Values;
+use url::Url;
 
 /// Makes `Config`, its draft and the list of all keys from one list of sections.
 macro_rules! sections {
@@ -91,6 +100,8 @@ sections! {
     outbox: Outbox, OutboxDraft;
     limits: Limits, LimitsDraft;
     cors: Cors, CorsDraft;
+    jobs: Jobs, JobsDraft;
+    mail: Mail, MailDraft;
     log: Log, LogDraft;
 }
 
@@ -110,5 +121,16 @@ impl Config {
             Some(config) if faults.is_empty() => Ok(config),
             _ => Err(ConfigError { faults }),
         }
+    }
+
+    /// What links in mail begin with. It never comes from a request: whoever could choose it
+    /// would be sent other people's tokens.
+    pub fn link_base(&self) -> Url {
+        let set = self.mail.link_base_url.as_ref().or(self.server.public_url.as_ref());
+        set.cloned().unwrap_or_else(|| {
+            let mut local = Url::parse("http://localhost").expect("a URL");
+            let _ = local.set_port(Some(self.server.port));
+            local
+        })
     }
 }

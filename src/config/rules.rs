@@ -45,7 +45,9 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.idempotency.rules(faults);
     draft.outbox.rules(faults);
     draft.cors.rules(faults);
+    draft.jobs.rules(faults);
     draft.log.rules(faults);
+    draft.mail.rules(faults);
     across(draft, faults);
     if environment == Environment::Production {
         production(draft, faults);
@@ -67,6 +69,7 @@ fn across(draft: &Draft, faults: &mut Faults) {
     let has_redis = draft.redis.url.value.as_ref().is_some_and(Option::is_some);
     let publishes = |stream: &Option<String>| has_redis || stream.is_none();
     faults.must(&draft.outbox.redis_stream, publishes, "needs redis.url");
+    faults.at_most(&draft.jobs.drain_timeout, &draft.server.shutdown_timeout);
     ops_has_its_own_port(draft, faults);
 }
 
@@ -91,6 +94,8 @@ fn production(draft: &Draft, faults: &mut Faults) {
     let https = |all: &Vec<Origin>| all.iter().all(|origin| origin.as_str().starts_with("https:"));
     faults.must(&draft.cors.allowed_origins, https, "must be https origins in production");
     faults.must(&draft.server.port, |port| *port != 0, "must not be 0 in production");
+    let public_url = draft.server.public_url.value.iter().flatten().next();
+    draft.mail.in_production(public_url, faults);
 }
 
 /// Compares bytes, not text: base64 has more than one spelling of a key.

@@ -19,10 +19,11 @@ pub(super) struct Key {
 }
 
 /// The variables of a key that other tools have made customary.
-const CONVENTIONAL: [(&str, &str); 6] = [
+const CONVENTIONAL: [(&str, &str); 7] = [
     ("DATABASE_URL", "database.url"),
     ("DATABASE_MIGRATION_URL", "database.migration_url"),
     ("REDIS_URL", "redis.url"),
+    ("SMTP_URL", "mail.smtp_url"),
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("RUST_LOG", "log.filter"),

@@ -6,15 +6,18 @@ mod collection;
 mod net;
 mod rate;
 mod secret;
+mod slots;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use choice::{Environment, ForwardedHeader, LogFormat};
+pub use choice::{Environment, ForwardedHeader, LocalDelivery, LogFormat};
 pub use net::Origin;
 pub use rate::Rate;
 pub use secret::{MasterKey, Secret};
+pub use slots::Slots;
 
 /// A value as a layer gave it, before its type is known. It has no `Debug`: it may be a secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,6 +95,12 @@ from_text! {
 impl Value for String {
     fn parse(raw: &Raw) -> Result<Self, String> {
         raw.one().map(str::to_owned)
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(raw: &Raw) -> Result<Self, String> {
+        raw.one().map(Self::from)
     }
 }
 

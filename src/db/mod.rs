@@ -9,7 +9,7 @@ use std::{future::Future, time::Duration};
 
 use sqlx::{
     ConnectOptions, Executor, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::time::{Instant, timeout};
 
@@ -93,6 +93,16 @@ impl Db {
         watch.stop(self.noting_outages(result))
     }
 
+    /// One statement that changes something and commits by itself. When its answer is lost, so is
+    /// whether it happened: only for what can be done again or is found out later.
+    pub async fn autocommit<T>(
+        &self,
+        name: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
+    ) -> Result<T> {
+        self.read(name, work).await
+    }
+
     /// A named transaction: commits what `work` did when it answers `Ok`, else nothing remains.
     /// No network call belongs inside.
     pub async fn tx<T>(
@@ -171,6 +181,17 @@ impl Db {
         self.within(self.limits.begin, connecting).await
     }
 
+    /// Hears what is told on a channel, on a connection of its own.
+    pub async fn listen(&self, channel: &str) -> Result<Listener> {
+        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen(channel).await?;
+            Ok(Listener(listener))
+        };
+        self.within(self.limits.begin, listening).await
+    }
+
     /// All pooled connections are doubtful from now on.
     pub fn suspect(&self) {
         self.suspicion.raise();
@@ -183,6 +204,19 @@ impl Db {
 
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Hears notifications; one that was sent while there was no connection is not heard.
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// The next message; an error when the connection is lost.
+    pub async fn recv(&mut self) -> Result<String> {
+        match self.0.try_recv().await? {
+            Some(notification) => Ok(notification.payload().to_owned()),
+            None => Err(Error::unavailable("the listening connection was lost")),
+        }
     }
 }
 

@@ -41,6 +41,10 @@ pub enum Action {
     TokenReuse,
     KeysRotated,
     DeliveryReplayed,
+    JobRetried,
+    JobCancelled,
+    QueuePaused,
+    QueueResumed,
 }
 
 impl Action {
@@ -58,6 +62,10 @@ impl Action {
             Action::TokenReuse => "auth.token_reuse",
             Action::KeysRotated => "auth.keys_rotated",
             Action::DeliveryReplayed => "outbox.delivery_replayed",
+            Action::JobRetried => "job.retried",
+            Action::JobCancelled => "job.cancelled",
+            Action::QueuePaused => "queue.paused",
+            Action::QueueResumed => "queue.resumed",
         }
     }
 }
@@ -72,6 +80,10 @@ pub struct Target {
 impl Target {
     pub fn user(id: UserId) -> Self {
         Self { kind: "user", id: Some(id.0) }
+    }
+
+    pub fn job(id: super::ids::JobId) -> Self {
+        Self { kind: "job", id: Some(id.0) }
     }
 
     pub fn session(id: super::ids::SessionId) -> Self {

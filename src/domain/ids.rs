@@ -42,4 +42,10 @@ ids! {
     EventId
     /// An event on its way to one consumer.
     DeliveryId
+    /// A piece of background work.
+    JobId
+    /// A process that runs jobs, from its start until it is given up.
+    WorkerId
+    /// A link in a mail, before its secret.
+    MailTokenId
 }

@@ -16,8 +16,10 @@ use crate::{
 
 mod audit;
 mod auth;
+mod jobs;
 mod operations;
 mod outbox;
+mod pages;
 mod users;
 
 pub mod openapi;
@@ -61,8 +63,16 @@ fn describes(item: &utoipa::openapi::PathItem, method: &str) -> bool {
 
 /// The whole table.
 pub fn table() -> Vec<Route> {
-    let all = [operations::rows(), auth::rows(), users::rows(), audit::rows(), outbox::rows()];
-    all.into_iter().flatten().collect()
+    let domains = [
+        operations::rows(),
+        pages::rows(),
+        auth::rows(),
+        users::rows(),
+        audit::rows(),
+        jobs::rows(),
+        outbox::rows(),
+    ];
+    domains.into_iter().flatten().collect()
 }
 
 /// The router of these rows, without its layers, and the index by which the layers know them.

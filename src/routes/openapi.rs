@@ -22,9 +22,10 @@ use super::{Access, LimitClass, Route, describe, operation, table};
 
 mod parts;
 
-const TAGS: [(&str, &str); 4] = [
+const TAGS: [(&str, &str); 5] = [
     ("accounts", "Registration, sign-in, sessions and passwords"),
     ("administration", "What administrators look into"),
+    ("background work", "Jobs, queues and schedules"),
     ("operations", "For operators, load balancers and verifiers of our tokens"),
     ("users", "Accounts: one's own, and all of them for administrators"),
 ];

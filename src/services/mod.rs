@@ -9,6 +9,8 @@ pub mod audit;
 pub mod auth;
 pub mod health;
 pub mod idempotency;
+pub mod jobs;
+pub mod mail;
 pub mod migrations;
 pub mod outbox;
 pub mod reaper;
@@ -25,6 +27,8 @@ pub struct All {
     pub health: health::Health,
     pub outbox: outbox::Outbox,
     pub once: idempotency::Once,
+    pub jobs: jobs::Jobs,
+    pub post: mail::Post,
     pub cursors: CursorKey,
     pub cookies: CookiePolicy,
     pub jwks_max_age: Duration,

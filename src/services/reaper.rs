@@ -46,6 +46,7 @@ pub async fn reap(db: &Db, outbox_keep: Duration) -> Result<()> {
     reap_one(db, "reaper.feed", async |tx| repos::feed::reap(tx).await).await?;
     reap_one(db, "reaper.login_failures", async |tx| repos::login_failures::reap(tx).await).await?;
     reap_one(db, "reaper.devices", async |tx| repos::devices::reap(tx).await).await?;
+    reap_one(db, "reaper.mail_tokens", async |tx| repos::mail_tokens::reap(tx).await).await?;
     reap_one(db, "reaper.tokens", async |tx| repos::refresh_tokens::reap(tx).await).await?;
     reap_one(db, "reaper.sessions", async |tx| repos::sessions::reap(tx).await).await
 }

@@ -15,6 +15,7 @@ use crate::{
         auth::{EndReason, Identity},
         events::{Aggregate, EventType, NewEvent},
         ids::UserId,
+        mail_tokens::Purpose,
         page::{After, Page, PageRequest},
         users::{Name, Role, User, UserFilter, UserPatch},
     },
@@ -143,6 +144,7 @@ impl Users {
                 repos::sessions::anonymise(tx, id).await?;
                 repos::devices::forget(tx, id).await?;
                 repos::idempotency::forget(tx, id).await?;
+                repos::mail_tokens::void(tx, id, &Purpose::ALL).await?;
                 let mut voided = Voided::sessions(tx, ended).await?;
                 voided.add_user(tx, id, authz_version).await?;
                 self.emit(tx, actor, id, EventType::UserDeleted, json!({}), origin).await?;

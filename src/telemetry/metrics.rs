@@ -99,6 +99,26 @@ metrics_table! {
         "Messages to other instances that were not sent";
     INSTANCES "instances" Gauge None,
         "Instances alive at the last count";
+    JOBS_DEPTH "jobs_depth" Gauge None,
+        "Jobs by queue and state, as this worker last counted them, up to 100,000 a kind";
+    JOBS_OLDEST "jobs_oldest_due_seconds" Gauge Some(Unit::Seconds),
+        "How long the job that waits longest has been due, by queue";
+    JOBS_PAUSED "jobs_queue_paused" Gauge None,
+        "1 while a queue is paused";
+    JOBS_WAIT "jobs_wait_seconds" Histogram Some(Unit::Seconds),
+        "Time from when a job was due to when a worker took it, by queue";
+    JOBS_DURATION "jobs_run_duration_seconds" Histogram Some(Unit::Seconds),
+        "Time of an attempt, by kind of job";
+    JOBS_FINISHED "jobs_finished_total" Counter None,
+        "Ends of attempts, by kind of job and outcome";
+    JOBS_LEASES_LOST "jobs_workers_given_up_total" Counter None,
+        "Times this worker was given up by the others and started anew";
+    MAIL_SENT "mail_messages_total" Counter None,
+        "Attempts to send a message, by outcome: sent, refused for good, failed, kept_back by the breaker";
+    MAIL_DURATION "mail_send_duration_seconds" Histogram Some(Unit::Seconds),
+        "Time of an attempt to send a message";
+    MAIL_CONNECTIONS "mail_connections_total" Counter None,
+        "Connections to the mail relay that were opened";
     HEALTH "health_check_up" Gauge None,
         "1 when the checked dependency answers, by check";
 }

@@ -69,7 +69,12 @@ fn an_empty_production_says_which_variables_to_set() {
     let finished = refuses(&production(), &["serve"]);
     names(
         &finished,
-        &["set DATABASE_URL", "set APP__AUTH__MASTER_KEY", "auth.require_verified_email"],
+        &[
+            "set DATABASE_URL",
+            "set APP__AUTH__MASTER_KEY",
+            "auth.require_verified_email",
+            "set SMTP_URL",
+        ],
     );
 }
 

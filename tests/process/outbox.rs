@@ -69,7 +69,7 @@ async fn an_instance() {
         blocking: false,
         handler: Handler::Inside(Box::new(Ledger)),
     };
-    App::with_consumers(config, vec![ledger]).unwrap().serve().await.unwrap();
+    App::with(config, mainstay::jobs::registry(), vec![ledger]).unwrap().serve().await.unwrap();
 }
 
 /// Instances over one database, and an administrator of it.
@@ -178,6 +178,7 @@ impl Fleet {
 
 async fn instance(settings: &Settings) -> Instance {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
+    command.current_dir("/");
     command.args(["outbox::an_instance", "--exact", "--ignored", "--nocapture"]);
     let instance = Instance::spawn(settings.dress(command)).await;
     instance.becomes_ready().await;

@@ -26,6 +26,7 @@ pub fn production(vars: &[(&str, &str)]) -> Inputs {
         ("DATABASE_URL", DATABASE),
         ("APP__AUTH__MASTER_KEY", KEY),
         ("APP__AUTH__REQUIRE_VERIFIED_EMAIL", "false"),
+        ("APP__MAIL__LOCAL_DELIVERY", "directory"),
     ];
     inputs(&[&valid, vars].concat())
 }

@@ -90,6 +90,21 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("CORS__ALLOWED_ORIGINS", "*", "cors.allowed_origins"),
     ("CORS__MAX_AGE", "601s", "cors.max_age"),
     ("LOG__FILTER", " ", "log.filter"),
+    ("MAIL__SMTP_URL", "http://relay.example", "mail.smtp_url"),
+    ("MAIL__SMTP_URL", "smtp://", "mail.smtp_url"),
+    ("MAIL__SMTP_URL", "smtp://relay.example/?tls=none", "mail.smtp_url"),
+    ("MAIL__SMTP_URL", "smtps://user@relay.example", "mail.smtp_url"),
+    ("MAIL__SMTP_URL", "smtp://user:secret@relay.example", "mail.require_tls"),
+    ("MAIL__LOCAL_DELIVERY", "pigeon", "mail.local_delivery"),
+    ("MAIL__FROM_ADDRESS", "Mainstay <a@b.example>", "mail.from_address"),
+    ("MAIL__FROM_ADDRESS", "a@b.example\r\nBcc: c@d.example", "mail.from_address"),
+    ("MAIL__FROM_ADDRESS", " ", "mail.from_address"),
+    ("MAIL__FROM_NAME", "A\r\nBcc: c@d.example", "mail.from_name"),
+    ("MAIL__FROM_NAME", " ", "mail.from_name"),
+    ("MAIL__LINK_BASE_URL", "shop.example", "mail.link_base_url"),
+    ("MAIL__TIMEOUT", "61s", "mail.timeout"),
+    ("MAIL__TIMEOUT", "0s", "mail.timeout"),
+    ("MAIL__MAX_CONNECTIONS", "0", "mail.max_connections"),
 ];
 
 #[test]
@@ -112,6 +127,24 @@ fn what_lies_exactly_on_a_bound_is_accepted() {
         ("APP__OPS__LISTEN", "127.0.0.1:0"),
         ("PORT", "0"),
     ]);
+}
+
+#[test]
+fn production_sends_mail_through_a_relay_or_says_where_else_it_goes() {
+    const RELAY: (&str, &str) = ("SMTP_URL", "smtps://user:secret@relay.example");
+    const SENDER: (&str, &str) = ("APP__MAIL__FROM_ADDRESS", "shop@shop.example");
+    const LINKS: (&str, &str) = ("APP__MAIL__LINK_BASE_URL", "https://shop.example");
+    let none = ("APP__MAIL__LOCAL_DELIVERY", "");
+    for (vars, keys) in [
+        (&[none][..], &["mail.smtp_url"][..]),
+        (&[none, RELAY], &["mail.from_address", "mail.link_base_url"]),
+        (&[none, RELAY, SENDER], &["mail.link_base_url"]),
+        (&[none, RELAY, SENDER, LINKS], &[]),
+        (&[none, RELAY, SENDER, ("APP__SERVER__PUBLIC_URL", "https://api.example")], &[]),
+        (&[("APP__MAIL__LINK_BASE_URL", "http://shop.example")], &["mail.link_base_url"]),
+    ] {
+        assert_eq!(keys_at_fault(&production(vars)), keys, "{vars:?}");
+    }
 }
 
 #[test]

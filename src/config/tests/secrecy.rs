@@ -59,6 +59,9 @@ fn with_secrets() -> Inputs {
         ("DATABASE_URL", "postgres://user:c4n4ry@localhost/mainstay"),
         ("DATABASE_MIGRATION_URL", "postgres://user:c4n4ry@localhost/mainstay"),
         ("REDIS_URL", "redis://:c4n4ry@localhost"),
+        ("SMTP_URL", "smtps://user:c4n4ry@localhost"),
+        ("APP__MAIL__FROM_ADDRESS", "shop@shop.example"),
+        ("APP__MAIL__LINK_BASE_URL", "https://shop.example"),
     ])
 }
 

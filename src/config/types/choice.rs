@@ -63,6 +63,16 @@ choice! {
     }
 }
 
+choice! {
+    /// Where mail goes when no relay is named.
+    pub enum LocalDelivery {
+        /// A file for each message, which mail programs open.
+        Directory = "directory",
+        /// Kept while the process runs; for tests.
+        Memory = "memory",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,6 +15,7 @@ use super::{audit::AuditTrail, outbox::Outbox};
 pub mod announce;
 pub mod keys;
 mod login;
+pub mod mail_tokens;
 mod password;
 mod refresh;
 mod register;

@@ -15,6 +15,7 @@ use crate::{
         auth::{EndReason, Identity},
         email::Email,
         events::{Aggregate, EventType, NewEvent},
+        mail_tokens::Purpose,
         password::Password,
         users::User,
     },
@@ -53,6 +54,7 @@ impl Auth {
                     return Err(invalid_credentials());
                 }
                 repos::users::set_password_hash(tx, user.id, &hash).await?;
+                repos::mail_tokens::void(tx, user.id, &[Purpose::ResetPassword]).await?;
                 let (others, reason) = (Some(actor.session_id), EndReason::PasswordChanged);
                 let ended = repos::sessions::end_all(tx, user.id, others, reason).await?;
                 let voided = Voided::sessions(tx, ended).await?;

@@ -14,6 +14,7 @@ use mainstay::{
     app::App,
     config::{Config, Inputs},
     events::Consumer,
+    jobs::{self, Registry},
 };
 use sqlx::PgPool;
 
@@ -30,6 +31,7 @@ pub struct TestApp {
     pub router: Router,
     pub pool: PgPool,
     vars: BTreeMap<String, String>,
+    kinds: fn() -> Registry,
     consumers: Consumers,
     /// Dropped last: with it goes the database.
     _database: Option<Database>,
@@ -50,26 +52,36 @@ impl TestApp {
         let database = Database::clone_of_template();
         let mut all = usual(&database);
         all.extend(vars.iter().map(|(name, value)| (name.to_string(), value.to_string())));
-        Self::start(all, consumers, Some(database)).await
+        Self::start(all, (jobs::registry, consumers), Some(database)).await
+    }
+
+    /// With a worker in it that knows these kinds of jobs.
+    pub async fn working(kinds: fn() -> Registry, vars: &[(&str, &str)]) -> Self {
+        let database = Database::clone_of_template();
+        let mut all = usual(&database);
+        let quick = [("APP__JOBS__IN_PROCESS", "true"), ("APP__JOBS__LEASE", "1s")];
+        let vars = quick.iter().chain(vars);
+        all.extend(vars.map(|(name, value)| (name.to_string(), value.to_string())));
+        Self::start(all, (kinds, Arc::new(Vec::new)), Some(database)).await
     }
 
     /// Another instance beside this one: the same database, the same Redis.
     pub async fn sibling(&self) -> Self {
-        Self::start(self.vars.clone(), self.consumers.clone(), None).await
+        Self::start(self.vars.clone(), (self.kinds, self.consumers.clone()), None).await
     }
 
     async fn start(
         vars: BTreeMap<String, String>,
-        consumers: Consumers,
+        (kinds, consumers): (fn() -> Registry, Consumers),
         database: Option<Database>,
     ) -> Self {
         let config = config(&vars);
         let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
-        let app = App::with_consumers(config, consumers()).unwrap();
+        let app = App::with(config, kinds(), consumers()).unwrap();
         mainstay::telemetry::metrics::install();
         app.start();
         let router = app.router();
-        let test = Self { app, router, pool, vars, consumers, _database: database };
+        let test = Self { app, router, pool, vars, kinds, consumers, _database: database };
         eventually("the service starts", async || test.app.services.health.is_started()).await;
         test
     }
@@ -98,6 +110,7 @@ impl TestApp {
 
 impl Drop for TestApp {
     fn drop(&mut self) {
+        self.app.lifecycle.draining().cancel();
         self.app.lifecycle.stopped().cancel();
     }
 }
@@ -114,7 +127,9 @@ fn usual(database: &Database) -> BTreeMap<String, String> {
         ("APP__DATABASE__ACQUIRE_TIMEOUT", "4s".to_owned()),
         ("APP__DATABASE__LOCK_TIMEOUT", "4s".to_owned()),
         ("APP__LIMITS__ENABLED", "false".to_owned()),
+        ("APP__JOBS__IN_PROCESS", "false".to_owned()),
         ("APP__AUTH__HASH_QUEUE", "256".to_owned()),
+        ("APP__MAIL__LOCAL_DELIVERY", "memory".to_owned()),
     ];
     pairs.map(|(name, value)| (name.to_owned(), value)).into()
 }

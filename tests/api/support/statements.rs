@@ -15,10 +15,9 @@ use tracing_subscriber::{
 
 const QUERY: &str = "sqlx::query";
 /// What the loops behind the requests ask is not counted.
-const BACKGROUND: [&str; 9] = [
+const BACKGROUND: [&str; 8] = [
     "coalesce(max(id)",
     "change_feed",
-    "_sqlx_migrations",
     "SELECT version, checksum",
     "to_regclass",
     "signing_keys",

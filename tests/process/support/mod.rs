@@ -8,13 +8,16 @@ pub mod drain;
 pub mod instance;
 pub mod keys;
 pub mod load;
+pub mod mail;
 pub mod nginx;
 pub mod people;
 pub mod pool;
 pub mod raw;
 pub mod services;
 pub mod settings;
+pub mod smtp;
 pub mod timing;
+pub mod tls;
 
 pub use api::{Api, Reply};
 pub use database::Database;

@@ -22,6 +22,7 @@ impl Settings {
             .set("PORT", "0")
             .set("APP__LOG__FORMAT", "json")
             .set("APP__LIMITS__ENABLED", "false")
+            .set("APP__MAIL__LOCAL_DELIVERY", "memory")
     }
 
     /// With the Redis that all tests share, under a prefix of its own.

@@ -1,0 +1,107 @@
+//! Claiming: one loop per queue.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Life, RETRY};
+use crate::{
+    domain::jobs::{Claimed, Queue},
+    error::Result,
+    telemetry::metrics as names,
+};
+
+/// Jobs claimed by one statement at most.
+const BATCH: usize = 256;
+/// How long a busy worker gathers free slots, so that it claims many jobs at once.
+const GATHER: Duration = Duration::from_millis(5);
+
+impl Life {
+    /// Claims for one queue as long as there are slots.
+    pub(super) async fn serve(self, queue: Queue, total: usize) {
+        let slots = Arc::new(Semaphore::new(total));
+        let mut turn = 0;
+        while !self.over.is_cancelled() {
+            let free = tokio::select! {
+                () = self.over.cancelled() => return,
+                free = free_slots(&slots, total) => free.min(BATCH),
+            };
+            let claimed = self.claim(queue, &mut turn, free).await;
+            let more = claimed.as_ref().is_ok_and(|jobs| jobs.len() == free);
+            match claimed {
+                Ok(jobs) => jobs.into_iter().for_each(|job| self.begin(job, queue, &slots, None)),
+                Err(error) => {
+                    tracing::warn!(
+                        error = error.chain(),
+                        queue = queue.as_str(),
+                        "no jobs can be claimed"
+                    );
+                    self.pause(RETRY).await;
+                }
+            }
+            if !more {
+                self.claim_suspect(queue, &slots).await;
+                tokio::select! {
+                    () = self.over.cancelled() => return,
+                    () = self.worker.services.jobs.wakeup().woken(queue) => {}
+                    () = sleep(self.worker.settings.poll.mul_f64(0.5 + self.claims.draw() / 2.0)) => {}
+                }
+            }
+        }
+    }
+
+    async fn claim(&self, queue: Queue, turn: &mut usize, free: usize) -> Result<Vec<Claimed>> {
+        let mut jobs = self.claims.claim(self.id, queue, turn, free as i64).await?;
+        let left = free - jobs.len();
+        if left > 0 {
+            jobs.extend(self.claims.claim_limited(self.id, queue, left as i64).await?);
+        }
+        Ok(jobs)
+    }
+
+    async fn claim_suspect(&self, queue: Queue, slots: &Arc<Semaphore>) {
+        let Ok(alone) = self.suspects.clone().try_acquire_owned() else { return };
+        if slots.available_permits() == 0 {
+            return;
+        }
+        match self.claims.claim_suspect(self.id, queue).await {
+            Ok(Some(job)) => self.begin(job, queue, slots, Some(alone)),
+            Ok(None) => {}
+            Err(error) => tracing::debug!(error = error.chain(), "no suspect can be claimed"),
+        }
+    }
+
+    /// Starts a claimed job; it keeps its slot until it has ended.
+    fn begin(
+        &self,
+        job: Claimed,
+        queue: Queue,
+        slots: &Arc<Semaphore>,
+        alone: Option<OwnedSemaphorePermit>,
+    ) {
+        let slot = slots.clone().try_acquire_owned();
+        let stop = CancellationToken::new();
+        self.running.add(job.lease, stop.clone());
+        metrics::histogram!(names::JOBS_WAIT, "queue" => queue.as_str())
+            .record(job.waited.as_secs_f64());
+        let life = self.clone();
+        tokio::spawn(async move {
+            life.execute(job, stop).await;
+            drop((slot, alone));
+        });
+    }
+}
+
+/// At least one; a busy queue waits a moment for more, so that a claim is worth its while.
+async fn free_slots(slots: &Semaphore, total: usize) -> usize {
+    let many = u32::try_from(total.div_ceil(2)).unwrap_or(1);
+    let gathered = timeout(GATHER, slots.acquire_many(many)).await;
+    drop(gathered);
+    let one = slots.acquire().await;
+    drop(one);
+    slots.available_permits()
+}
