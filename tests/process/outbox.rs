@@ -302,7 +302,10 @@ type Entries = Vec<(String, HashMap<String, String>)>;
 
 async fn entries(url: &str, key: &str) -> Entries {
     let client = redis::Client::open(url).expect("a URL");
-    let mut conn = client.get_multiplexed_async_connection().await.expect("Redis is back");
+    // A long stream takes longer than the half second that the client waits by default.
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let conn = client.get_multiplexed_async_connection_with_config(&patient).await;
+    let mut conn = conn.expect("Redis is back");
     let mut range = redis::cmd("XRANGE");
     range.arg(key).arg("-").arg("+");
     range.query_async(&mut conn).await.expect("a stream")
