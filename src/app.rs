@@ -12,6 +12,7 @@ use crate::{
     db::Db,
     domain::feed::{Change, ChangeKind},
     error::{Error, Result},
+    events::{Consumer, redis_stream, relay::Relay},
     jobs::{self, Registry, Worker},
     lifecycle::Lifecycle,
     middleware::{self, Stack, route_info::Access},
@@ -31,9 +32,12 @@ use crate::{
         },
         doctor::Doctor,
         health::Health,
+        idempotency::Once,
         jobs::{Jobs, Keep},
         mail::Post,
-        migrations, reaper,
+        migrations,
+        outbox::{self, Outbox, Wake},
+        reaper,
         users::Users,
     },
     shared::{
@@ -55,6 +59,7 @@ const RELOAD_KEYS: Duration = Duration::from_secs(30);
 const MEASURE_POOL: Duration = Duration::from_secs(5);
 /// However long the queues and small the pool, this many requests are worked on at once.
 const LEAST_IN_FLIGHT: usize = 4;
+const MEASURE_OUTBOX: Duration = Duration::from_secs(5);
 
 /// Everything wired, nothing started.
 pub struct App {
@@ -69,15 +74,17 @@ pub struct App {
     capacity: Capacity,
     announcer: Announcer,
     keys_changed: Arc<Notify>,
+    relay: Relay,
+    wake: Wake,
 }
 
 impl App {
     pub fn new(config: Config) -> Result<Self> {
-        Self::with_jobs(config, jobs::registry())
+        Self::with(config, jobs::registry(), Vec::new())
     }
 
-    /// With other kinds of jobs than the product's.
-    pub fn with_jobs(config: Config, registry: Registry) -> Result<Self> {
+    /// With other kinds of jobs than the product's, and consumers of events beside its own.
+    pub fn with(config: Config, registry: Registry, mut consumers: Vec<Consumer>) -> Result<Self> {
         let config = Arc::new(config);
         let clock = Clock::default();
         let db = Db::new(&config.database)?;
@@ -86,19 +93,40 @@ impl App {
         let announcer = Announcer {
             revocations: Revocations::new(config.auth.access_ttl + 2 * config.auth.leeway),
             feed: Feed::default(),
-            bus: Bus::new(redis.clone(), instance),
+            bus: Bus::new(redis.clone(), instance.clone()),
         };
         let audit = AuditTrail::new(db.clone(), clock.clone());
         let keyring = Keyring::new(db.clone(), audit.clone(), &config.auth);
-        let auth = auth(&config, &db, &clock, &audit, &announcer, &keyring)?;
+        let once = Once::new(db.clone(), config.idempotency.ttl);
+        consumers.extend(own_consumers(&config, redis.as_ref()));
+        let wake = Wake::default();
+        let outbox = Outbox::new(outbox::Parts {
+            db: db.clone(),
+            clock: clock.clone(),
+            audit: audit.clone(),
+            once: once.clone(),
+            interests: consumers.iter().map(Consumer::interest).collect(),
+            wake: wake.clone(),
+            settings: (&config.outbox).into(),
+        });
+        let relay = Relay::new(outbox.clone(), wake.clone(), consumers.into(), instance);
+        let auth = auth(&config, &db, &clock, &audit, &outbox, &announcer, &keyring)?;
         let keep = Keep { succeeded: config.jobs.keep_succeeded, dead: config.jobs.keep_dead };
-        let jobs = Jobs::new(db.clone(), clock.clone(), audit.clone(), registry.policies(), keep);
+        let jobs = Jobs::new(
+            db.clone(),
+            clock.clone(),
+            (audit.clone(), once.clone()),
+            registry.policies(),
+            keep,
+        );
         let services = Services::new(All {
             auth,
             jobs,
-            users: Users::new(db.clone(), audit.clone(), announcer.clone()),
+            users: Users::new(db.clone(), audit.clone(), announcer.clone(), outbox.clone()),
+            outbox,
             audit,
             health: Health::new(db.clone(), redis.clone()),
+            once,
             post: post(&config, &db, &clock)?,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
             cookies: CookiePolicy {
@@ -120,22 +148,30 @@ impl App {
             clock,
             keyring,
             announcer,
+            relay,
+            wake,
         })
     }
 
     /// The API inside the whole stack, and what operators ask unless that has a port of its own.
     pub fn router(&self) -> Router {
+        self.router_with(Vec::new())
+    }
+
+    /// The same with rows of a test's own beside those of the table.
+    pub fn router_with(&self, more: Vec<routes::Route>) -> Router {
         let private = self.config.ops.listen.is_some();
-        self.wrap(|route| !(private && route.access == Access::Operations))
+        let public = |route: &routes::Route| !(private && route.access == Access::Operations);
+        self.wrap(routes::table().into_iter().chain(more).filter(public))
     }
 
     /// What operators ask, for a port of its own.
     pub fn operations_router(&self) -> Router {
-        self.wrap(|route| route.access == Access::Operations)
+        self.wrap(routes::table().into_iter().filter(|route| route.access == Access::Operations))
     }
 
-    fn wrap(&self, include: impl Fn(&routes::Route) -> bool) -> Router {
-        let (router, index) = routes::build(include);
+    fn wrap(&self, rows: impl Iterator<Item = routes::Route>) -> Router {
+        let (router, index) = routes::build(rows);
         let stack = Stack {
             config: self.config.clone(),
             services: self.services.clone(),
@@ -185,7 +221,10 @@ impl App {
         let life = &self.lifecycle;
         let stop = || life.stopped().clone();
         life.spawn_background(self.services.health.clone().probe(stop()));
-        life.spawn_background(reaper::run(self.db.clone(), stop()));
+        life.spawn_background(reaper::run(self.db.clone(), self.config.outbox.keep, stop()));
+        life.spawn_background(self.relay.clone().run(stop()));
+        self.spawn_until_stopped(self.wake.clone().run(self.announcer.bus.clone()));
+        self.spawn_until_stopped(measure_outbox(self.services.outbox.clone()));
         let (bus, bus_stop) = (self.announcer.bus.clone(), stop());
         life.spawn_background(async move { bus.run(bus_stop).await });
         let (limiter, limiter_stop) = (self.limiter.clone(), stop());
@@ -276,11 +315,19 @@ fn redis(config: &Config) -> Result<Option<Redis>> {
     redis.map(Some).map_err(Error::internal)
 }
 
+/// Who is told of events.
+fn own_consumers(config: &Config, redis: Option<&Redis>) -> Option<Consumer> {
+    let outbox = &config.outbox;
+    let (redis, stream) = redis.zip(outbox.redis_stream.as_ref())?;
+    Some(redis_stream::consumer(redis.clone(), stream, outbox.redis_stream_length))
+}
+
 fn auth(
     config: &Config,
     db: &Db,
     clock: &Clock,
     audit: &AuditTrail,
+    outbox: &Outbox,
     announcer: &Announcer,
     keyring: &Keyring,
 ) -> Result<Auth> {
@@ -291,6 +338,7 @@ fn auth(
         clock: clock.clone(),
         hasher: PasswordHasher::start(settings.hash_workers(), settings.hash_queue, cost)?,
         audit: audit.clone(),
+        outbox: outbox.clone(),
         announcer: announcer.clone(),
         tokens: Tokens::new(
             clock.clone(),
@@ -374,6 +422,14 @@ async fn share_limits(limiter: Limiter, bus: Bus) {
         if instances.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+async fn measure_outbox(outbox: Outbox) {
+    loop {
+        // What cannot be measured is seen by the health checks.
+        let _ = outbox.measure().await;
+        tokio::time::sleep(MEASURE_OUTBOX).await;
     }
 }
 

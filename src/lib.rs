@@ -1,7 +1,7 @@
 //! Mainstay: accounts and what grows around them, as one HTTP API over Postgres and Redis.
 //!
 //! ```text
-//! main -> app -> server, routes -> handlers, jobs -> services -> repos, adapters, shared -> domain, error
+//! main -> app -> server, routes -> handlers, jobs, events -> services -> repos, adapters, shared -> domain, error
 //!                middleware -> services, shared       config, telemetry, db, redis: leaves
 //! ```
 //!
@@ -19,6 +19,7 @@ pub mod server;
 pub mod adapters;
 pub mod domain;
 pub mod error;
+pub mod events;
 pub mod handlers;
 pub mod jobs;
 pub mod middleware;

@@ -14,6 +14,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     // From middleware: what the layers leave on a request, and how a refusal is rendered.
     ("handlers", &["domain", "error", "middleware", "services", "shared", "telemetry"]),
+    // From redis: the stream that other programs read.
+    ("events", &["domain", "error", "redis", "services", "shared", "telemetry"]),
     (
         // From config: how many slots, how long a lease.
         "jobs",
@@ -44,6 +46,8 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("services", "axum", "services know no HTTP"),
     ("services", "http::", "services know no HTTP"),
     ("services", "StatusCode", "services know no HTTP"),
+    ("events", "repos", "doors call services"),
+    ("events", "axum", "consumers know no HTTP"),
     ("repos", "axum", "repos know no HTTP"),
     ("repos", "services", "repos know no service"),
     ("repos", "tracing::", "what a statement means is the service's business"),

@@ -66,6 +66,11 @@ grant select, insert, update, delete on job_workers to mainstay_app;
 grant select, insert, delete on job_queues to mainstay_app;
 grant select, insert, update on job_schedules to mainstay_app;
 grant select, insert, update, delete on mail_tokens to mainstay_app;
+grant select, insert, update, delete on idempotency_keys to mainstay_app;
+grant select, insert, update on outbox_sequences to mainstay_app;
+grant select, insert, update, delete on outbox_events to mainstay_app;
+grant select, insert, update, delete on outbox_deliveries to mainstay_app;
+grant select, insert, update, delete on outbox_lease to mainstay_app;
 
 -- Reports and metrics.
 grant pg_read_all_stats to mainstay_readonly;

@@ -42,6 +42,8 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.database.rules(faults);
     draft.redis.rules(faults);
     draft.auth.rules(faults);
+    draft.idempotency.rules(faults);
+    draft.outbox.rules(faults);
     draft.cors.rules(faults);
     draft.jobs.rules(faults);
     draft.log.rules(faults);
@@ -65,6 +67,9 @@ fn across(draft: &Draft, faults: &mut Faults) {
     faults.must(&draft.database.statement_timeout, short, "must be at most 8s");
     let problem = "needs outgoing mail, which this release does not have: set it to false";
     faults.must(&draft.auth.require_verified_email, |required| !required, problem);
+    let has_redis = draft.redis.url.value.as_ref().is_some_and(Option::is_some);
+    let publishes = |stream: &Option<String>| has_redis || stream.is_none();
+    faults.must(&draft.outbox.redis_stream, publishes, "needs redis.url");
     faults.at_most(&draft.jobs.drain_timeout, &draft.server.shutdown_timeout);
     ops_has_its_own_port(draft, faults);
 }

@@ -22,6 +22,7 @@ pub fn is_hung(error: &Error) -> bool {
     source::<Hung>(error).is_some()
 }
 
+/// A serialization failure or a deadlock: the whole transaction may be tried again.
 pub fn is_conflict(error: &Error) -> bool {
     source::<sqlx::Error>(error)
         .and_then(|error| error.as_database_error()?.code())

@@ -22,12 +22,14 @@ use crate::{
 mod failure;
 mod lease;
 mod on_commit;
+mod undoable;
 mod waits;
 
-pub use failure::OnConstraint;
-use failure::{Hung, is_conflict, is_hung, is_lost_connection};
+use failure::{Hung, is_hung, is_lost_connection};
+pub use failure::{OnConstraint, is_conflict};
 use lease::{Lease, Suspicion};
 pub use on_commit::on_commit;
+pub use undoable::undoable;
 use waits::Waits;
 
 /// How often a transaction that lost against another is tried again.

@@ -19,6 +19,16 @@ pub fn on_commit(hook: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// How many hooks the surrounding transaction has so far.
+pub(super) fn count() -> usize {
+    HOOKS.try_with(|hooks| hooks.borrow().len()).unwrap_or_default()
+}
+
+/// Forgets those that came after the first `kept`: what they were for was undone.
+pub(super) fn forget_after(kept: usize) {
+    let _ = HOOKS.try_with(|hooks| hooks.borrow_mut().truncate(kept));
+}
+
 /// Runs `transaction` and, when it has succeeded, what was asked for on the way.
 pub(super) async fn with_hooks<T, E>(
     transaction: impl Future<Output = Result<T, E>>,
@@ -64,6 +74,25 @@ mod tests {
     #[tokio::test]
     async fn a_rollback_forgets_its_hooks() {
         assert_eq!(run(Err(())).await, (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_was_undone_takes_its_hooks_with_it() {
+        let log: Arc<std::sync::Mutex<Vec<&str>>> = Arc::default();
+        let hook = |word| {
+            let log = log.clone();
+            on_commit(move || log.lock().unwrap().push(word));
+        };
+        let transaction = with_hooks(async {
+            hook("kept");
+            let before = count();
+            hook("undone");
+            forget_after(before);
+            hook("later");
+            Ok::<(), ()>(())
+        });
+        transaction.await.unwrap();
+        assert_eq!(*log.lock().unwrap(), ["kept", "later"]);
     }
 
     #[tokio::test]

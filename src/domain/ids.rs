@@ -38,6 +38,10 @@ ids! {
     SessionId
     /// One line of the audit trail.
     AuditEventId
+    /// Something that happened, as the outbox tells it.
+    EventId
+    /// An event on its way to one consumer.
+    DeliveryId
     /// A piece of background work.
     JobId
     /// A process that runs jobs, from its start until it is given up.

@@ -4,7 +4,9 @@
 pub mod audit;
 pub mod auth;
 pub mod email;
+pub mod events;
 pub mod feed;
+pub mod idempotency;
 pub mod ids;
 pub mod jobs;
 pub mod mail;

@@ -12,6 +12,7 @@ use validator::Validate;
 
 use super::{
     extract::{Admin, From, Path, Staff, Target},
+    idempotency::{self, NoBody, Once},
     page::{Count, List, Scope},
     query::Query,
     time::Timestamp,
@@ -22,7 +23,7 @@ use crate::{
         jobs::{Incident, Job, JobFilter, JobState, Progress, Queue, QueueStats, Schedule},
     },
     error::{Error, Result},
-    services::{Services, jobs::Cancelled},
+    services::{Services, idempotency::Answer, jobs::Cancelled},
 };
 
 /// A piece of background work.
@@ -236,7 +237,8 @@ pub async fn get(
 ///
 /// It has all its attempts before it again.
 #[utoipa::path(post, path = "/api/v1/admin/jobs/{id}/retry", tag = "background work",
-    operation_id = "retry_job", params(("id" = JobId, Path, description = "The job's id")),
+    operation_id = "retry_job", params(("id" = JobId, Path, description = "The job's id"),
+        ("Idempotency-Key" = Option<String>, Header)),
     responses(
         (status = 200, description = "The job as it is now", body = JobDetailBody),
         (status = 409, description = "`ILLEGAL_TRANSITION`: the job is running or has succeeded; \
@@ -247,8 +249,11 @@ pub async fn retry(
     Admin(actor): Admin,
     From(origin): From,
     Path(id): Path<JobId>,
-) -> Result<Json<JobDetailBody>> {
-    Ok(Json(services.jobs.retry(&actor, id, &origin).await?.into()))
+    Once(NoBody, request): Once<NoBody>,
+) -> Result<Answer> {
+    let rendered = |job: Job| idempotency::json(StatusCode::OK, &JobDetailBody::from(job));
+    let outcome = request.outcome(&actor, rendered);
+    services.jobs.retry(&actor, id, &outcome, &origin).await
 }
 
 /// Cancels a job.
@@ -392,16 +397,18 @@ fn queue(name: &str) -> Result<Queue> {
 /// No worker takes jobs of it any more; running ones finish.
 #[utoipa::path(post, path = "/api/v1/admin/queues/{queue}/pause", tag = "background work",
     operation_id = "pause_queue",
-    params(("queue" = inline(QueueName), Path, description = "The queue")),
+    params(("queue" = inline(QueueName), Path, description = "The queue"),
+        ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 204, description = "Paused")))]
 pub async fn pause(
     State(services): State<Services>,
     Admin(actor): Admin,
     From(origin): From,
     Path(name): Path<String>,
-) -> Result<StatusCode> {
-    services.jobs.pause(&actor, queue(&name)?, &origin).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Once(NoBody, request): Once<NoBody>,
+) -> Result<Answer> {
+    let outcome = request.outcome(&actor, |()| Ok(idempotency::empty(StatusCode::NO_CONTENT)));
+    services.jobs.pause(&actor, queue(&name)?, &outcome, &origin).await
 }
 
 /// Resumes a paused queue.
@@ -409,14 +416,16 @@ pub async fn pause(
 /// Waiting workers look at it at once.
 #[utoipa::path(post, path = "/api/v1/admin/queues/{queue}/resume", tag = "background work",
     operation_id = "resume_queue",
-    params(("queue" = inline(QueueName), Path, description = "The queue")),
+    params(("queue" = inline(QueueName), Path, description = "The queue"),
+        ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 204, description = "Not paused")))]
 pub async fn resume(
     State(services): State<Services>,
     Admin(actor): Admin,
     From(origin): From,
     Path(name): Path<String>,
-) -> Result<StatusCode> {
-    services.jobs.resume(&actor, queue(&name)?, &origin).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Once(NoBody, request): Once<NoBody>,
+) -> Result<Answer> {
+    let outcome = request.outcome(&actor, |()| Ok(idempotency::empty(StatusCode::NO_CONTENT)));
+    services.jobs.resume(&actor, queue(&name)?, &outcome, &origin).await
 }

@@ -24,13 +24,35 @@ pub struct Valid<T>(pub T);
 /// As [`Valid`], or no body at all.
 pub struct Optional<T>(pub Option<T>);
 
+/// What is made of a whole body.
+pub trait FromBody: Sized {
+    fn from_body(headers: &HeaderMap, text: &[u8]) -> Result<Self>;
+}
+
+impl<T: DeserializeOwned + Validate> FromBody for Valid<T> {
+    fn from_body(headers: &HeaderMap, text: &[u8]) -> Result<Self> {
+        require_json(headers)?;
+        parse(text).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Validate> FromBody for Optional<T> {
+    fn from_body(headers: &HeaderMap, text: &[u8]) -> Result<Self> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        require_json(headers)?;
+        parse(text).map(|value| Self(Some(value)))
+    }
+}
+
 impl<T: DeserializeOwned + Validate, S: Sync> FromRequest<S> for Valid<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
         require_json(&parts.headers)?;
-        parse(&read(body).await?).map(Self)
+        Self::from_body(&parts.headers, &read(body).await?)
     }
 }
 
@@ -39,12 +61,7 @@ impl<T: DeserializeOwned + Validate, S: Sync> FromRequest<S> for Optional<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        let text = read(body).await?;
-        if text.is_empty() {
-            return Ok(Self(None));
-        }
-        require_json(&parts.headers)?;
-        parse(&text).map(|value| Self(Some(value)))
+        Self::from_body(&parts.headers, &read(body).await?)
     }
 }
 
@@ -60,7 +77,7 @@ fn require_json(headers: &HeaderMap) -> Result<()> {
     if json { Ok(()) } else { Err(Error::of(Code::UnsupportedMediaType)) }
 }
 
-async fn read(body: Body) -> Result<Bytes> {
+pub async fn read(body: Body) -> Result<Bytes> {
     let collected = body.collect().await.map_err(|error| body_limit::refusal(&error))?;
     Ok(collected.to_bytes())
 }

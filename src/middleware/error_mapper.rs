@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::{Code, Error, Kind};
 
-const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// An error as clients see it (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -94,7 +94,7 @@ impl Step for ErrorMapper {
 fn is_foreign_refusal(response: &Response) -> bool {
     let status = response.status();
     (status.is_client_error() || status.is_server_error())
-        && response.headers().get(header::CONTENT_TYPE) != Some(&PROBLEM_JSON)
+        && response.headers().get(header::CONTENT_TYPE).is_none_or(|media| media != PROBLEM_JSON)
         && response.extensions().get::<Rendered>().is_none()
 }
 
@@ -128,7 +128,7 @@ fn render(error: &Error, request_id: &str, refused: Response) -> Response {
         }
     }
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     if headers.contains_key(header::ACCEPT_ENCODING) {
         // tower-http names every coding it knows, also those that are switched off.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
@@ -144,7 +144,7 @@ fn render(error: &Error, request_id: &str, refused: Response) -> Response {
     response
 }
 
-fn problem(error: &Error, request_id: &str) -> Problem {
+pub fn problem(error: &Error, request_id: &str) -> Problem {
     let field = |field: &crate::error::FieldError| ProblemField {
         field: field.field.clone(),
         code: field.code.to_string(),

@@ -4,10 +4,12 @@
 pub mod audit;
 pub mod devices;
 pub mod feed;
+pub mod idempotency;
 pub mod jobs;
 pub mod keys;
 pub mod login_failures;
 pub mod mail_tokens;
+pub mod outbox;
 pub mod refresh_tokens;
 pub mod server;
 pub mod sessions;

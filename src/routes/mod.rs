@@ -19,6 +19,7 @@ mod audit;
 mod auth;
 mod jobs;
 mod operations;
+mod outbox;
 mod pages;
 mod users;
 
@@ -36,7 +37,7 @@ pub struct Route {
 }
 
 /// `line` is "METHOD path", as the handler's own description has it.
-fn row(
+pub fn row(
     line: &'static str,
     access: Access,
     limits: LimitClass,
@@ -70,6 +71,7 @@ pub fn table() -> Vec<Route> {
         users::rows(),
         audit::rows(),
         jobs::rows(),
+        outbox::rows(),
     ];
     domains.into_iter().flatten().collect()
 }
@@ -82,12 +84,11 @@ impl Route {
     }
 }
 
-/// The router of the rows to include, without its layers, and the index by which the layers
-/// know them.
-pub fn build(include: impl Fn(&Route) -> bool) -> (Router<Services>, RouteIndex) {
+/// The router of these rows, without its layers, and the index by which the layers know them.
+pub fn build(rows: impl Iterator<Item = Route>) -> (Router<Services>, RouteIndex) {
     let mut index = RouteIndex::default();
     let mut router = Router::new();
-    for route in table().into_iter().filter(include) {
+    for route in rows {
         let (takes_query, priority) = (takes_query(&route), route.priority());
         let Route { method, path, access, limits, handler, .. } = route;
         index.insert(method, RouteInfo { template: path, access, limits, priority, takes_query });

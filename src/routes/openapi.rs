@@ -1,7 +1,10 @@
 //! The API description: what the handlers say of themselves, and here, once, what follows from
 //! a route's row and from what it takes: refusals, headers, security.
 
-use std::sync::LazyLock;
+use std::{
+    collections::{BTreeSet, btree_map::Entry},
+    sync::LazyLock,
+};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, header};
@@ -47,8 +50,13 @@ pub async fn serve() -> Response {
 }
 
 pub fn document() -> OpenApi {
-    let mut routes = table();
-    routes.iter_mut().for_each(complete);
+    describe_all(table())
+}
+
+/// The description of these rows as of a whole API.
+pub fn describe_all(mut routes: Vec<Route>) -> OpenApi {
+    let mut used = BTreeSet::new();
+    routes.iter_mut().for_each(|route| complete(route, &mut used));
     let mut api = describe(routes);
     api.info = Info::builder()
         .title("Mainstay")
@@ -57,7 +65,7 @@ pub fn document() -> OpenApi {
         .build();
     api.servers = Some(vec![Server::new("/")]);
     api.tags = Some(TAGS.map(tag).into());
-    parts::add(api.components.get_or_insert_with(Default::default));
+    parts::add(api.components.get_or_insert_with(Default::default), &used);
     api
 }
 
@@ -65,7 +73,8 @@ fn tag((name, description): (&str, &str)) -> Tag {
     TagBuilder::new().name(name).description(Some(description)).build()
 }
 
-fn complete(route: &mut Route) {
+/// Adds to `used` the components that not every API needs.
+fn complete(route: &mut Route, used: &mut BTreeSet<&'static str>) {
     let Some(item) = route.paths.paths.get_mut(route.path) else { return };
     let method = super::http_method(&route.method);
     let mut described = operation(std::mem::take(item), &route.method);
@@ -75,10 +84,14 @@ fn complete(route: &mut Route) {
             facts.complete(name, response);
         }
     }
-    for refusal in parts::REFUSALS.iter().filter(|refusal| facts.can_meet(refusal.status)) {
-        let shared = RefOr::Ref(Ref::from_response_name(refusal.name));
-        let own = &mut described.responses.responses;
-        own.entry(refusal.status.to_owned()).or_insert(shared);
+    let of_keys = parts::REFUSALS_OF_KEYS.iter().filter(|_| facts.takes_key);
+    let of_all = parts::REFUSALS.iter().filter(|refusal| facts.can_meet(refusal.status));
+    for refusal in of_keys.chain(of_all) {
+        let all = &mut described.responses.responses;
+        if let Entry::Vacant(free) = all.entry(refusal.status.to_owned()) {
+            free.insert(RefOr::Ref(Ref::from_response_name(refusal.name)));
+            used.insert(refusal.name);
+        }
     }
     if facts.unless_changed {
         let unchanged = RefOr::Ref(Ref::from_response_name(parts::NOT_MODIFIED));
@@ -91,6 +104,7 @@ fn complete(route: &mut Route) {
     if let Some(RefOr::T(body)) = &mut described.request_body {
         may_be_left_out(body);
     }
+    used.extend(facts.takes_key.then_some(parts::KEY));
     *item = utoipa::openapi::PathItem::new(method, described);
 }
 
@@ -107,11 +121,16 @@ fn security(access: Access) -> Option<Vec<SecurityRequirement>> {
 fn share_header_parameters(operation: &mut Operation) {
     let all = operation.parameters.get_or_insert_default();
     for parameter in all.iter_mut() {
-        let name = match parameter {
-            RefOr::T(of) if of.parameter_in == ParameterIn::Header => of.name.clone(),
+        let (name, required) = match parameter {
+            RefOr::T(of) if of.parameter_in == ParameterIn::Header => {
+                (of.name.clone(), of.required == Required::True)
+            }
             _ => continue,
         };
-        *parameter = RefOr::Ref(parts::parameter_ref(&name));
+        *parameter = match required {
+            true => RefOr::T(parts::required_parameter(&name)),
+            false => RefOr::Ref(parts::parameter_ref(&name)),
+        };
     }
     all.push(RefOr::Ref(parts::parameter_ref("X-Request-Id")));
 }
@@ -141,6 +160,7 @@ struct Facts {
     has_body: bool,
     if_match: bool,
     unless_changed: bool,
+    takes_key: bool,
 }
 
 impl Facts {
@@ -166,6 +186,7 @@ impl Facts {
             has_body: operation.request_body.is_some(),
             if_match: has(&|it| it.name == "If-Match"),
             unless_changed: has(&|it| it.name == "If-None-Match"),
+            takes_key: has(&|it| it.name == parts::KEY),
         }
     }
 
@@ -197,6 +218,9 @@ impl Facts {
         if response.content.is_empty() && (status.starts_with('4') || status.starts_with('5')) {
             parts::make_problem(status, response);
         }
+        if self.takes_key && status == "409" {
+            response.description += parts::OR_IN_PROGRESS;
+        }
         let mut names: Vec<String> = response.headers.keys().cloned().collect();
         names.push("X-Request-Id".to_owned());
         let always = [
@@ -205,6 +229,7 @@ impl Facts {
             (status == "201", "Location"),
             (status == "200" && self.is_list, "Link"),
             (status == "200" && self.if_match, "ETag"),
+            (self.takes_key && matches!(status.as_bytes()[0], b'2' | b'4'), "Idempotent-Replayed"),
         ];
         names.extend(always.iter().filter(|(is, _)| *is).map(|(_, name)| name.to_string()));
         response.headers = names.into_iter().map(parts::header_ref).collect();

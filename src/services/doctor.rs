@@ -16,6 +16,7 @@ use crate::{
     shared::clock::Clock,
 };
 
+mod jobs;
 mod postgres;
 mod process;
 mod redis;
@@ -34,6 +35,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("database connections", |it| Box::pin(postgres::connections(it))),
     ("database clock", |it| Box::pin(postgres::clock(it))),
     ("database rights", |it| Box::pin(postgres::rights(it))),
+    ("job slots", |it| Box::pin(jobs::slots(it))),
+    ("job workers", |it| Box::pin(jobs::workers(it))),
     ("redis", |it| Box::pin(redis::answers(it))),
     ("descriptors", |it| Box::pin(process::descriptors(it))),
     ("keep-alive", |it| Box::pin(process::keep_alive(it))),

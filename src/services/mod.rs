@@ -9,9 +9,11 @@ pub mod audit;
 pub mod auth;
 pub mod doctor;
 pub mod health;
+pub mod idempotency;
 pub mod jobs;
 pub mod mail;
 pub mod migrations;
+pub mod outbox;
 pub mod reaper;
 pub mod users;
 
@@ -24,6 +26,8 @@ pub struct All {
     pub users: users::Users,
     pub audit: audit::AuditTrail,
     pub health: health::Health,
+    pub outbox: outbox::Outbox,
+    pub once: idempotency::Once,
     pub jobs: jobs::Jobs,
     pub post: mail::Post,
     pub cursors: CursorKey,

@@ -14,21 +14,35 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(60);
 /// Any number of its own.
 const LOCK: i64 = 0x7265_6170;
+/// Bites of one table that grows fast.
+const BITES: usize = 50;
 
-pub async fn run(db: Db, stop: CancellationToken) {
+pub async fn run(db: Db, outbox_keep: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        if let Err(error) = reap(&db).await {
+        if let Err(error) = reap(&db, outbox_keep).await {
             tracing::warn!(error = error.chain(), "old rows could not be removed");
         }
     }
 }
 
 /// A transaction each, so that one that is slow does not keep the others.
-pub async fn reap(db: &Db) -> Result<()> {
+pub async fn reap(db: &Db, outbox_keep: Duration) -> Result<()> {
+    for _ in 0..BITES {
+        let reap = async |tx: &mut PgConnection| repos::idempotency::reap(tx).await;
+        if reap_one(db, "reaper.idempotency", reap).await? < repos::idempotency::BITE {
+            break;
+        }
+    }
+    for _ in 0..BITES {
+        let reap = async |tx: &mut PgConnection| repos::outbox::reap(tx, outbox_keep).await;
+        if reap_one(db, "reaper.outbox", reap).await? < repos::outbox::BITE {
+            break;
+        }
+    }
     reap_one(db, "reaper.feed", async |tx| repos::feed::reap(tx).await).await?;
     reap_one(db, "reaper.login_failures", async |tx| repos::login_failures::reap(tx).await).await?;
     reap_one(db, "reaper.devices", async |tx| repos::devices::reap(tx).await).await?;
@@ -37,10 +51,14 @@ pub async fn reap(db: &Db) -> Result<()> {
     reap_one(db, "reaper.sessions", async |tx| repos::sessions::reap(tx).await).await
 }
 
-async fn reap_one(
+async fn reap_one<T: Default>(
     db: &Db,
     name: &'static str,
-    work: impl AsyncFnOnce(&mut PgConnection) -> Result<()>,
-) -> Result<()> {
-    db.tx(name, async |tx| if try_lock(tx, LOCK).await? { work(tx).await } else { Ok(()) }).await
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
+) -> Result<T> {
+    let reap = async |tx: &mut PgConnection| match try_lock(tx, LOCK).await? {
+        true => work(tx).await,
+        false => Ok(T::default()),
+    };
+    db.tx(name, reap).await
 }

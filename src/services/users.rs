@@ -6,12 +6,14 @@ use sqlx::PgConnection;
 use super::{
     audit::AuditTrail,
     auth::announce::{Announcer, Voided},
+    outbox::Outbox,
 };
 use crate::{
     db::{Db, retry_conflicts},
     domain::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::{EndReason, Identity},
+        events::{Aggregate, EventType, NewEvent},
         ids::UserId,
         mail_tokens::Purpose,
         page::{After, Page, PageRequest},
@@ -25,11 +27,12 @@ pub struct Users {
     db: Db,
     audit: AuditTrail,
     announcer: Announcer,
+    outbox: Outbox,
 }
 
 impl Users {
-    pub fn new(db: Db, audit: AuditTrail, announcer: Announcer) -> Self {
-        Self { db, audit, announcer }
+    pub fn new(db: Db, audit: AuditTrail, announcer: Announcer, outbox: Outbox) -> Self {
+        Self { db, audit, announcer, outbox }
     }
 
     pub async fn get(&self, id: UserId) -> Result<User> {
@@ -112,6 +115,8 @@ impl Users {
         let mut voided = None;
         if rights {
             voided.insert(Voided::default()).add_user(tx, id, user.authz_version).await?;
+            let payload = changed_rights(&before, &user);
+            self.emit(tx, actor, id, EventType::UserUpdated, payload, origin).await?;
         }
         self.record(tx, actor, id, Action::UserUpdated, changes(&before, &user), origin).await?;
         Ok((user, voided))
@@ -138,9 +143,11 @@ impl Users {
                 let ended = repos::sessions::end_all(tx, id, None, reason).await?;
                 repos::sessions::anonymise(tx, id).await?;
                 repos::devices::forget(tx, id).await?;
+                repos::idempotency::forget(tx, id).await?;
                 repos::mail_tokens::void(tx, id, &Purpose::ALL).await?;
                 let mut voided = Voided::sessions(tx, ended).await?;
                 voided.add_user(tx, id, authz_version).await?;
+                self.emit(tx, actor, id, EventType::UserDeleted, json!({}), origin).await?;
                 self.record(tx, actor, id, Action::UserDeleted, json!({}), origin).await?;
                 Ok(voided)
             })
@@ -148,6 +155,20 @@ impl Users {
         .await?;
         self.announcer.announce(&voided);
         Ok(())
+    }
+
+    async fn emit(
+        &self,
+        tx: &mut PgConnection,
+        actor: &Identity,
+        user: UserId,
+        kind: EventType,
+        payload: serde_json::Value,
+        origin: &Origin,
+    ) -> Result<()> {
+        let aggregate = Aggregate::user(user);
+        let event = NewEvent { kind, aggregate, actor: Some(actor.user_id), payload };
+        self.outbox.emit(tx, event, origin).await
     }
 
     async fn record(
@@ -182,6 +203,14 @@ fn patched(user: &User, patch: &UserPatch) -> User {
     user.role = patch.role.unwrap_or(user.role);
     user.disabled = patch.disabled.unwrap_or(user.disabled);
     user
+}
+
+/// The members of `user.updated`.
+fn changed_rights(before: &User, after: &User) -> serde_json::Value {
+    json!({
+        "role": {"from": before.role, "to": after.role},
+        "disabled": {"from": before.disabled, "to": after.disabled},
+    })
 }
 
 /// What changed, for the audit trail; names are personal data, so only that they changed.

@@ -73,6 +73,18 @@ metrics_table! {
         "Logins, by outcome";
     REFRESH_OUTCOMES "auth_refreshes_total" Counter None,
         "Refreshes, by outcome";
+    IDEMPOTENCY_OUTCOMES "idempotency_keys_total" Counter None,
+        "Requests under a key, by outcome: claimed, replayed, in_progress or reused";
+    OUTBOX_LAG "outbox_lag_seconds" Gauge Some(Unit::Seconds),
+        "Age of the oldest event that waits for a consumer";
+    OUTBOX_DEAD "outbox_dead" Gauge None,
+        "Deliveries that were given up and wait to be replayed";
+    OUTBOX_RELAY "outbox_relay_active" Gauge None,
+        "1 while this instance relays the outbox";
+    OUTBOX_DELAY "outbox_delivery_delay_seconds" Histogram Some(Unit::Seconds),
+        "Time from an event to its handling, by consumer";
+    OUTBOX_DELIVERIES "outbox_deliveries_total" Counter None,
+        "Events handed over, by consumer and outcome: delivered, failed or dead";
     RATE_LIMIT_REFUSED "rate_limit_refused_total" Counter None,
         "Requests refused by a rate limit, by policy";
     RATE_LIMIT_ALONE "rate_limit_decided_alone_total" Counter None,

@@ -18,8 +18,8 @@ const SIGNED_IN: Expected = [401, 0, 0, 0, 0, 401, 401];
 /// The owner's thing: it does not exist for others.
 const OWN: Expected = [401, 0, 404, 404, 404, 401, 401];
 const OWN_OR_ADMIN: Expected = [401, 0, 404, 404, 0, 401, 401];
-const STAFF: Expected = [401, 403, 403, 0, 0, 401, 401];
 const ADMIN: Expected = [401, 403, 403, 403, 0, 401, 401];
+const STAFF: Expected = [401, 403, 403, 0, 0, 401, 401];
 /// A token that was sent must hold.
 const PUBLIC: Expected = [0, 0, 0, 0, 0, 401, 401];
 
@@ -55,6 +55,8 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("DELETE /api/v1/users/{id}", ADMIN),
         ("DELETE /api/v1/users/{id}/sessions", ADMIN),
         ("GET /api/v1/admin/audit-events", ADMIN),
+        ("GET /api/v1/admin/outbox", STAFF),
+        ("POST /api/v1/admin/outbox/{id}/replay", ADMIN),
         ("GET /api/v1/admin/jobs", STAFF),
         ("GET /api/v1/admin/jobs/stats", STAFF),
         ("GET /api/v1/admin/jobs/{id}", STAFF),
@@ -96,6 +98,7 @@ struct Cast {
     app: TestApp,
     people: BTreeMap<&'static str, Person>,
     session: String,
+    delivery: String,
 }
 
 async fn cast() -> Cast {
@@ -120,12 +123,20 @@ async fn cast() -> Cast {
     app.post("/api/v1/auth/logout").bearer(&people["ended"].access).send().await.expect(204);
     let sessions = app.get("/api/v1/auth/sessions").bearer(&people["owner"].access).send().await;
     let session = sessions.json()["data"][0]["id"].as_str().unwrap().to_owned();
-    Cast { app, people, session }
+    let delivery = sqlx::query_scalar(
+        "insert into outbox_deliveries (id, event_id, consumer, position, aggregate_kind,
+                                        aggregate_id, sequence, state)
+         select id, id, 'nobody', position, aggregate_kind, aggregate_id, sequence, 'dead'
+         from outbox_events order by position limit 1 returning id::text",
+    );
+    let delivery = delivery.fetch_one(&app.pool).await.unwrap();
+    Cast { app, people, session, delivery }
 }
 
 async fn status(cast: &Cast, method: &str, path: &str, caller: &str) -> u16 {
     let id = match path {
         path if path.contains("/sessions/{id}") => &cast.session,
+        path if path.contains("/outbox/{id}") => &cast.delivery,
         path if path.contains("/jobs/{id}") => JOB,
         _ => &cast.people["owner"].id,
     };

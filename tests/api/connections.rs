@@ -188,8 +188,8 @@ async fn old_rows_are_reaped_and_young_ones_are_not() {
     app.post("/api/v1/auth/logout").bearer(&ada.access).send().await.expect(204);
     app.execute("insert into change_feed (at, kind, key) select now() - interval '2 hours', 'test', gen_random_uuid() from generate_series(1, 6000)").await;
     app.execute("insert into login_failures select decode(lpad(to_hex(n), 64, '0'), 'hex'), 1, now() - n * interval '1 day', now() from generate_series(0, 5) n").await;
-    mainstay::services::reaper::reap(&app.app.db).await.unwrap();
-    mainstay::services::reaper::reap(&app.app.db).await.unwrap();
+    mainstay::services::reaper::reap(&app.app.db, app.app.config.outbox.keep).await.unwrap();
+    mainstay::services::reaper::reap(&app.app.db, app.app.config.outbox.keep).await.unwrap();
     assert_eq!(app.count("select count(*) from change_feed").await, 1);
     assert_eq!(app.count("select count(*) from login_failures").await, 2);
     assert_eq!(app.count("select count(*) from sessions").await, 1);

@@ -152,8 +152,7 @@ fn the_description_of_a_problem_lists_every_code_with_its_status() {
 
 /// What no described operation answers: other methods of a path, the command line, and what is
 /// there for later.
-const NOT_OF_AN_OPERATION: [Code; 3] =
-    [Code::MethodNotAllowed, Code::Conflict, Code::PreconditionRequired];
+const NOT_OF_AN_OPERATION: [Code; 2] = [Code::MethodNotAllowed, Code::PreconditionRequired];
 
 #[test]
 fn refusals_name_the_codes_of_their_status_and_all_codes_are_named() {

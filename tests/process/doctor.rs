@@ -41,6 +41,7 @@ async fn production() -> (Database, Settings) {
         .set("APP_ENVIRONMENT", "production")
         .set("APP__AUTH__MASTER_KEY", STANDARD.encode(key))
         .set("APP__AUTH__REQUIRE_VERIFIED_EMAIL", "false")
+        .set("APP__MAIL__LOCAL_DELIVERY", "memory")
         .set("APP__SERVER__PUBLIC_URL", "https://api.example.com")
         .set("APP__SERVER__FORWARDED_HEADER", "x-forwarded-for")
         .set("APP__SERVER__TRUSTED_PROXIES", "10.0.0.0/8")

@@ -25,6 +25,7 @@ mod mail_relay;
 mod mail_relay_fails;
 mod mail_relay_tls;
 mod metrics;
+mod outbox;
 mod overload;
 mod password_hashes;
 mod postgres_hangs;

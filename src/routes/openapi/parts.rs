@@ -1,5 +1,7 @@
 //! What operations share, written once and referred to.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -21,6 +23,7 @@ use crate::{
 pub const BEARER: &str = "bearer";
 const REFRESH_COOKIE: &str = "refresh_cookie";
 pub const NOT_MODIFIED: &str = "NotModified";
+pub const KEY: &str = "Idempotency-Key";
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A refusal that follows from what a route is, rather than from what its handler does.
@@ -84,6 +87,33 @@ pub const REFUSALS: [Refusal; 16] = [
     ),
 ];
 
+/// Refusals of routes that take a key, in place of those above.
+pub const REFUSALS_OF_KEYS: [Refusal; 3] = [
+    refusal(
+        "400",
+        "MalformedOrKey",
+        "`MALFORMED_REQUEST`: not JSON, a member twice, nested too deep, undecodable, or \
+         `Idempotency-Key` is no key; `IDEMPOTENCY_KEY_REQUIRED`: it is missing where it must be",
+    ),
+    refusal(
+        "409",
+        "InProgress",
+        "`IDEMPOTENCY_IN_PROGRESS`: the first request with the key has been running for 2 s; worth \
+         another try",
+    ),
+    refusal(
+        "422",
+        "InvalidOrKeyReused",
+        "`VALIDATION_FAILED`: a member or parameter that is unknown, missing, of the wrong type or \
+         out of range; `errors` names it; `IDEMPOTENCY_KEY_REUSED`: the key was used for another \
+         request",
+    ),
+];
+
+/// What a route that refuses with 409 by itself says of it beside.
+pub const OR_IN_PROGRESS: &str =
+    "; `IDEMPOTENCY_IN_PROGRESS`: the first request with the key is still running";
+
 const REQUEST_ID: &str = "0193f0a2-6f3a-7c51-9d0e-2b7a4c5d6e7f";
 
 const HEADERS: [(&str, &str, &str); 12] = [
@@ -128,6 +158,19 @@ const PARAMETERS: [(&str, &str, &str); 3] = [
     ),
 ];
 
+const KEY_PARAMETER: (&str, &str, &str) = (
+    KEY,
+    "Makes the request safe to repeat: for 24 hours the same key gets the first outcome again. \
+     1 to 255 visible ASCII characters, bare or in quotes.",
+    "8e03978e-40d5-43dd-bc93-6894a57f9324",
+);
+
+const REPLAYED: (&str, &str, &str) = (
+    "Idempotent-Replayed",
+    "There when this is the outcome of an earlier request with the same key.",
+    "true",
+);
+
 /// Components have names without hyphens, for generators of clients.
 fn component(name: &str) -> String {
     name.replace('-', "")
@@ -142,7 +185,16 @@ pub fn header_ref(name: String) -> (String, RefOr<Header>) {
     (name, RefOr::Ref(to))
 }
 
-pub fn add(components: &mut Components) {
+/// As the shared one, but required.
+pub fn required_parameter(name: &str) -> Parameter {
+    let all = PARAMETERS.iter().chain([&KEY_PARAMETER]);
+    let mut parameter = all.into_iter().find(|it| it.0 == name).map(parameter).unwrap_or_default();
+    parameter.required = Required::True;
+    parameter
+}
+
+/// `used` tells which of the components for routes that take a key are referred to.
+pub fn add(components: &mut Components, used: &BTreeSet<&'static str>) {
     components.schemas.insert(Problem::name().into(), problem());
     components.schemas.insert(ProblemField::name().into(), ProblemField::schema());
     let headers = HEADERS.iter().map(|it| (component(it.0), header(it).into()));
@@ -151,10 +203,22 @@ pub fn add(components: &mut Components) {
     components.parameters.extend(parameters);
     let refusals = REFUSALS.iter().map(|it| (it.name.to_owned(), shared_refusal(it).into()));
     components.responses.extend(refusals);
+    if used.contains(KEY) {
+        add_keys(components, used);
+    }
     components.responses.insert(NOT_MODIFIED.to_owned(), not_modified().into());
     let schemes = [(BEARER, bearer()), (REFRESH_COOKIE, refresh_cookie())];
     let schemes = schemes.map(|(name, scheme)| (name.to_owned(), RefOr::T(scheme)));
     components.security_schemes.extend(schemes);
+}
+
+fn add_keys(components: &mut Components, used: &BTreeSet<&'static str>) {
+    components.headers.insert(component(REPLAYED.0), header(&REPLAYED).into());
+    let parameter = parameter(&KEY_PARAMETER).into();
+    components.parameters.insert(component(KEY), parameter);
+    let refusals = REFUSALS_OF_KEYS.iter().filter(|refusal| used.contains(refusal.name));
+    let refusals = refusals.map(|it| (it.name.to_owned(), shared_refusal(it).into()));
+    components.responses.extend(refusals);
 }
 
 fn text() -> ObjectBuilder {

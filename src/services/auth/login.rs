@@ -14,6 +14,7 @@ use crate::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::Identity,
         email::Email,
+        events::{Aggregate, EventType, NewEvent},
         ids::{SessionId, UserId},
         password::Password,
         users::User,
@@ -201,9 +202,27 @@ impl Auth {
                 }
                 let device_token = self.remember_device(tx, attempt, view, user.id).await?;
                 let opened = self.open(tx, attempt, user, device_token, origin).await?;
+                if view.device_failures.is_none() {
+                    self.emit_first_seen(tx, &opened, origin).await?;
+                }
                 Ok(Some(opened))
             })
             .await
+    }
+
+    async fn emit_first_seen(
+        &self,
+        tx: &mut PgConnection,
+        opened: &Opened,
+        origin: &Origin,
+    ) -> Result<()> {
+        let event = NewEvent {
+            kind: EventType::DeviceFirstSeen,
+            aggregate: Aggregate::user(opened.user.id),
+            actor: Some(opened.user.id),
+            payload: json!({"session_id": opened.session}),
+        };
+        self.outbox.emit(tx, event, origin).await
     }
 
     /// Guesses on the device meanwhile may have made it unknown.

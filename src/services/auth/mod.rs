@@ -10,7 +10,7 @@ use crate::{
     shared::{clock::Clock, crypto::Keyed, password_hasher::PasswordHasher},
 };
 
-use super::audit::AuditTrail;
+use super::{audit::AuditTrail, outbox::Outbox};
 
 pub mod announce;
 pub mod keys;
@@ -37,6 +37,7 @@ pub struct Auth {
     clock: Clock,
     hasher: PasswordHasher,
     audit: AuditTrail,
+    outbox: Outbox,
     announcer: Announcer,
     tokens: Tokens,
     /// Derives refresh tokens.
@@ -85,6 +86,7 @@ pub struct Parts {
     pub clock: Clock,
     pub hasher: PasswordHasher,
     pub audit: AuditTrail,
+    pub outbox: Outbox,
     pub announcer: Announcer,
     pub tokens: Tokens,
 }
@@ -96,6 +98,7 @@ impl Auth {
             clock: parts.clock,
             hasher: parts.hasher,
             audit: parts.audit,
+            outbox: parts.outbox,
             announcer: parts.announcer,
             tokens: parts.tokens,
             refresh_key: Keyed::derive(master_key, "refresh-token"),

@@ -14,6 +14,7 @@ use crate::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::{EndReason, Identity},
         email::Email,
+        events::{Aggregate, EventType, NewEvent},
         mail_tokens::Purpose,
         password::Password,
         users::User,
@@ -65,6 +66,13 @@ impl Auth {
                     details: json!({"sessions_ended": voided.session_count()}),
                 };
                 self.audit.record(tx, event, origin).await?;
+                let event = NewEvent {
+                    kind: EventType::UserPasswordChanged,
+                    aggregate: Aggregate::user(user.id),
+                    actor: Some(user.id),
+                    payload: json!({"sessions_ended": voided.session_count()}),
+                };
+                self.outbox.emit(tx, event, origin).await?;
                 Ok(voided)
             })
             .await?;

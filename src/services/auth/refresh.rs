@@ -18,6 +18,7 @@ use crate::{
     domain::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::{EndReason, Identity, Presented},
+        events::{Aggregate, EventType, NewEvent},
         ids::SessionId,
     },
     error::{Code, Error, Result},
@@ -207,6 +208,13 @@ impl Auth {
             details: json!({"user_id": session.user_id}),
         };
         self.audit.record(tx, event, origin).await?;
+        let event = NewEvent {
+            kind: EventType::SessionTokenReused,
+            aggregate: Aggregate::session(id),
+            actor: None,
+            payload: json!({"user_id": session.user_id}),
+        };
+        self.outbox.emit(tx, event, origin).await?;
         Ok(Outcome::Reused(voided))
     }
 

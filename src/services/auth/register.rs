@@ -7,6 +7,7 @@ use crate::{
     domain::{
         audit::{Action, NewAuditEvent, Origin, Target},
         email::Email,
+        events::{Aggregate, EventType, NewEvent},
         ids::UserId,
         password::Password,
         users::{Name, Role, User},
@@ -63,7 +64,15 @@ impl Auth {
                     target: Target::user(id),
                     details: json!({"role": role}),
                 };
+                let actor = event.actor;
                 self.audit.record(tx, event, origin).await?;
+                let event = NewEvent {
+                    kind: EventType::UserRegistered,
+                    aggregate: Aggregate::user(id),
+                    actor,
+                    payload: json!({"role": role, "by_operator": actor.is_none()}),
+                };
+                self.outbox.emit(tx, event, origin).await?;
                 Ok(user)
             })
             .await

@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use super::Jobs;
+use super::{super::idempotency::Answer, Jobs};
 use crate::{
     domain::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::Identity,
+        idempotency::Outcome,
         ids::JobId,
         jobs::{Depth, Job, JobFilter, JobState, Queue, QueueStats},
         page::{After, Page, PageRequest},
@@ -48,9 +49,15 @@ impl Jobs {
     }
 
     /// Makes a dead or waiting job due now, with all attempts before it.
-    pub async fn retry(&self, actor: &Identity, id: JobId, origin: &Origin) -> Result<Job> {
-        self.db
-            .tx("jobs.retry", async |tx| {
+    pub async fn retry(
+        &self,
+        actor: &Identity,
+        id: JobId,
+        outcome: &Outcome<Job>,
+        origin: &Origin,
+    ) -> Result<Answer> {
+        self.once
+            .tx("jobs.retry", outcome, async |tx| {
                 let job = repos::jobs::lock(tx, id).await?.ok_or_else(Error::not_found)?;
                 if matches!(job.state, JobState::Running | JobState::Succeeded) {
                     return Err(illegal(&job, "tried again"));
@@ -116,9 +123,15 @@ impl Jobs {
     }
 
     /// No worker takes jobs of the queue any more; running ones finish.
-    pub async fn pause(&self, actor: &Identity, queue: Queue, origin: &Origin) -> Result<()> {
-        self.db
-            .tx("jobs.pause", async |tx| {
+    pub async fn pause(
+        &self,
+        actor: &Identity,
+        queue: Queue,
+        outcome: &Outcome<()>,
+        origin: &Origin,
+    ) -> Result<Answer> {
+        self.once
+            .tx("jobs.pause", outcome, async |tx| {
                 if repos::jobs::pause(tx, queue.as_str(), actor.user_id).await? {
                     let event = queue_event(actor, Action::QueuePaused, queue);
                     self.audit.record(tx, event, origin).await?;
@@ -128,9 +141,15 @@ impl Jobs {
             .await
     }
 
-    pub async fn resume(&self, actor: &Identity, queue: Queue, origin: &Origin) -> Result<()> {
-        self.db
-            .tx("jobs.resume", async |tx| {
+    pub async fn resume(
+        &self,
+        actor: &Identity,
+        queue: Queue,
+        outcome: &Outcome<()>,
+        origin: &Origin,
+    ) -> Result<Answer> {
+        self.once
+            .tx("jobs.resume", outcome, async |tx| {
                 if repos::jobs::resume(tx, queue.as_str()).await? {
                     let event = queue_event(actor, Action::QueueResumed, queue);
                     self.audit.record(tx, event, origin).await?;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::PgConnection;
 
-use super::audit::AuditTrail;
+use super::{audit::AuditTrail, idempotency::Once};
 use crate::{
     db::{Db, on_commit},
     domain::{
@@ -37,6 +37,7 @@ pub struct Jobs {
     db: Db,
     clock: Clock,
     audit: AuditTrail,
+    once: Once,
     policies: Arc<Policies>,
     keep: Keep,
     wakeup: Wakeup,
@@ -66,9 +67,15 @@ impl<'a> From<&'a Origin> for Enqueue<'a> {
 }
 
 impl Jobs {
-    pub fn new(db: Db, clock: Clock, audit: AuditTrail, policies: Policies, keep: Keep) -> Self {
+    pub fn new(
+        db: Db,
+        clock: Clock,
+        (audit, once): (AuditTrail, Once),
+        policies: Policies,
+        keep: Keep,
+    ) -> Self {
         let (policies, wakeup) = (Arc::new(policies), Wakeup::default());
-        Self { db, clock, audit, policies, keep, wakeup }
+        Self { db, clock, audit, once, policies, keep, wakeup }
     }
 
     /// Adds a job to the caller's transaction; none, when a live job of the kind has its key.

@@ -127,7 +127,7 @@ async fn a_key_keeps_a_second_live_job_away_and_aborts_nothing() {
     let jobs = mainstay::services::jobs::Jobs::new(
         app.app.db.clone(),
         app.app.clock.clone(),
-        app.app.services.audit.clone(),
+        (app.app.services.audit.clone(), app.app.services.once.clone()),
         kinds::all().policies(),
         mainstay::services::jobs::Keep {
             succeeded: Duration::from_secs(60),

@@ -2,17 +2,24 @@
 
 pub mod client;
 pub mod database;
+pub mod ledger;
 pub mod lines;
+pub mod notes;
 pub mod people;
 pub mod schema;
 pub mod statements;
 
-use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::Router;
 use mainstay::{
     app::App,
     config::{Config, Inputs},
+    events::Consumer,
     jobs::{self, Registry},
     telemetry::work::StatementCounter,
 };
@@ -24,6 +31,9 @@ pub use client::{Answer, Call};
 pub use database::Database;
 pub use people::Person;
 
+/// Makes the consumers of an instance.
+pub type Consumers = Arc<dyn Fn() -> Vec<Consumer> + Send + Sync>;
+
 /// The service with its router, on a database and a Redis prefix of its own.
 pub struct TestApp {
     pub app: App,
@@ -31,6 +41,7 @@ pub struct TestApp {
     pub pool: PgPool,
     vars: BTreeMap<String, String>,
     kinds: fn() -> Registry,
+    consumers: Consumers,
     /// Dropped last: with it goes the database.
     _database: Option<Database>,
 }
@@ -42,10 +53,15 @@ impl TestApp {
 
     /// With some variables of the environment beside the usual ones.
     pub async fn with(vars: &[(&str, &str)]) -> Self {
+        Self::with_consumers(vars, Arc::new(Vec::new)).await
+    }
+
+    /// With consumers of events beside the usual ones.
+    pub async fn with_consumers(vars: &[(&str, &str)], consumers: Consumers) -> Self {
         let database = Database::clone_of_template();
         let mut all = usual(&database);
         all.extend(vars.iter().map(|(name, value)| (name.to_string(), value.to_string())));
-        Self::start(all, jobs::registry, Some(database)).await
+        Self::start(all, (jobs::registry, consumers), Some(database)).await
     }
 
     /// With a worker in it that knows these kinds of jobs.
@@ -55,28 +71,28 @@ impl TestApp {
         let quick = [("APP__JOBS__IN_PROCESS", "true"), ("APP__JOBS__LEASE", "1s")];
         let vars = quick.iter().chain(vars);
         all.extend(vars.map(|(name, value)| (name.to_string(), value.to_string())));
-        Self::start(all, kinds, Some(database)).await
+        Self::start(all, (kinds, Arc::new(Vec::new)), Some(database)).await
     }
 
     /// Another instance beside this one: the same database, the same Redis.
     pub async fn sibling(&self) -> Self {
-        Self::start(self.vars.clone(), self.kinds, None).await
+        Self::start(self.vars.clone(), (self.kinds, self.consumers.clone()), None).await
     }
 
     async fn start(
         vars: BTreeMap<String, String>,
-        kinds: fn() -> Registry,
+        (kinds, consumers): (fn() -> Registry, Consumers),
         database: Option<Database>,
     ) -> Self {
         listen();
         let config = config(&vars);
         let pool =
             PgPool::connect_lazy(&database::owners_url(config.database.url.expose())).unwrap();
-        let app = App::with_jobs(config, kinds()).unwrap();
+        let app = App::with(config, kinds(), consumers()).unwrap();
         mainstay::telemetry::metrics::install();
         app.start();
         let router = app.router();
-        let test = Self { app, router, pool, vars, kinds, _database: database };
+        let test = Self { app, router, pool, vars, kinds, consumers, _database: database };
         eventually("the service starts", async || test.app.services.health.is_started()).await;
         test
     }

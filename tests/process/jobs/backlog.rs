@@ -23,7 +23,7 @@ async fn claims_are_quick(jobs: u32, bound: Duration) {
         .get_envs()
         .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned())));
     let config = Config::load(&Inputs { vars: vars.collect(), config_dir: None }).unwrap();
-    let app = App::with_jobs(config, worker::kinds()).unwrap();
+    let app = App::with(config, worker::kinds(), Vec::new()).unwrap();
     let claims = app.services.jobs.claims();
     let id = WorkerId(app.clock.new_id());
     claims.register(id, &[Queue::Default]).await.unwrap();

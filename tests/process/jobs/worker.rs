@@ -92,7 +92,7 @@ fn worker_process() {
     mainstay::telemetry::metrics::install();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let exit = runtime.block_on(async {
-        let app = App::with_jobs(config, kinds()).expect("the parts fit");
+        let app = App::with(config, kinds(), Vec::new()).expect("the parts fit");
         DB.set(app.db.clone()).ok();
         app.work().await.expect("it listens")
     });

@@ -41,7 +41,8 @@ impl Instance {
         Self::spawn(settings.command_in_shell(&limit)).await
     }
 
-    async fn spawn(mut command: Command) -> Self {
+    /// Whatever serves when it is started like this.
+    pub async fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::default();

@@ -24,6 +24,7 @@ impl Settings {
             .set("APP__LOG__FORMAT", "json")
             .set("APP__LIMITS__ENABLED", "false")
             .set("APP__MAIL__LOCAL_DELIVERY", "memory")
+            .set("APP__JOBS__IN_PROCESS", "false")
             // Within the shortest shutdown that a test asks for.
             .set("APP__JOBS__DRAIN_TIMEOUT", "500ms")
             .set("APP__SERVER__TOLERATED_WAIT", "4s")
@@ -49,7 +50,13 @@ impl Settings {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command.args(arguments).env_clear().envs(&self.0);
+        command.args(arguments);
+        self.dress(command)
+    }
+
+    /// Any other command in this environment.
+    pub fn dress(&self, mut command: Command) -> Command {
+        command.env_clear().envs(&self.0);
         command
     }
 }

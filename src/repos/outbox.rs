@@ -1,0 +1,321 @@
+//! Events, their deliveries, and the lease of the one that relays them.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        events::{Delivery, DeliveryFilter, DeliveryReport, DeliveryState, Event, NewEvent},
+        ids::{DeliveryId, EventId, UserId},
+        page::PageRequest,
+    },
+    error::Result,
+};
+
+/// Rows of one bite of the reaper.
+pub const BITE: u64 = 1_000;
+
+/// Appends the event with the next sequence of its aggregate, and a delivery for each of
+/// `consumers`, whose ids stand in `deliveries`. Holds back whoever emits for the same aggregate
+/// until the transaction ends.
+pub async fn append(
+    conn: &mut PgConnection,
+    id: EventId,
+    event: &NewEvent,
+    request_id: &str,
+    traceparent: Option<&str>,
+    deliveries: &[Uuid],
+    consumers: &[String],
+) -> Result<()> {
+    sqlx::query!(
+        "with next as (
+             insert into outbox_sequences as s (aggregate_kind, aggregate_id, last) values ($4, $5, 1)
+             on conflict (aggregate_kind, aggregate_id) do update set last = s.last + 1
+             returning last
+         ), event as (
+             insert into outbox_events (id, type, version, aggregate_kind, aggregate_id, sequence,
+                                        actor_id, request_id, traceparent, payload)
+             select $1, $2, $3, $4, $5, next.last, $6, $7, $8, $9 from next
+             returning id, position, sequence
+         )
+         insert into outbox_deliveries (id, event_id, consumer, position, aggregate_kind,
+                                        aggregate_id, sequence)
+         select d.id, event.id, d.consumer, event.position, $4, $5, event.sequence
+         from event cross join unnest($10::uuid[], $11::text[]) as d(id, consumer)",
+        id.0,
+        event.kind.as_str(),
+        event.kind.version(),
+        event.aggregate.kind,
+        event.aggregate.id,
+        event.actor.map(|actor| actor.0),
+        request_id,
+        traceparent,
+        event.payload,
+        deliveries,
+        consumers,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The deliveries of a consumer that may be handed over now, in order per aggregate: those
+/// aggregates whose next delivery is due, each with some that follow. With `blocking` nothing
+/// passes a dead one.
+pub async fn due(
+    conn: &mut PgConnection,
+    consumer: &str,
+    blocking: bool,
+    aggregates: i64,
+    following: i32,
+) -> Result<Vec<Delivery>> {
+    let rows = sqlx::query!(
+        r#"with heads as (
+             select d.aggregate_kind, d.aggregate_id
+             from outbox_deliveries d
+             where d.consumer = $1 and d.state = 'pending' and d.next_at <= clock_timestamp()
+               and not exists (
+                   select from outbox_deliveries p
+                   where p.consumer = $1 and p.aggregate_kind = d.aggregate_kind
+                     and p.aggregate_id = d.aggregate_id and p.sequence < d.sequence
+                     and p.state <> 'done' and ($2 or p.state = 'pending'))
+             order by d.next_at, d.position limit $3
+           )
+           select chain.id as "delivery: DeliveryId", chain.attempts, e.id as "id: EventId", e.at,
+                  e.type as kind, e.version, e.aggregate_kind, e.aggregate_id, e.sequence,
+                  e.actor_id as "actor_id: UserId", e.request_id, e.traceparent, e.payload
+           from heads h cross join lateral (
+               select d.id, d.attempts, d.event_id, d.position from outbox_deliveries d
+               where d.consumer = $1 and d.state = 'pending'
+                 and d.aggregate_kind = h.aggregate_kind and d.aggregate_id = h.aggregate_id
+               order by d.sequence limit case when $2 then 1 else $4 end
+           ) chain join outbox_events e on e.id = chain.event_id
+           order by chain.position"#,
+        consumer,
+        blocking,
+        aggregates,
+        following,
+    );
+    let rows = rows.fetch_all(conn).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Delivery {
+            id: row.delivery,
+            attempts: row.attempts,
+            event: Event {
+                id: row.id,
+                at: row.at,
+                kind: row.kind,
+                version: row.version,
+                aggregate_kind: row.aggregate_kind,
+                aggregate_id: row.aggregate_id,
+                sequence: row.sequence,
+                actor_id: row.actor_id,
+                request_id: row.request_id,
+                traceparent: row.traceparent,
+                payload: row.payload,
+            },
+        })
+        .collect())
+}
+
+/// Marks those that are still pending, and only for the holder of the lease; returns which.
+pub async fn mark_done(
+    conn: &mut PgConnection,
+    token: i64,
+    ids: &[Uuid],
+) -> Result<Vec<DeliveryId>> {
+    let marked = sqlx::query_scalar!(
+        r#"update outbox_deliveries set state = 'done', updated_at = clock_timestamp()
+           where id = any($2) and state = 'pending'
+             and exists (select from outbox_lease
+                         where token = $1 and expires_at > clock_timestamp())
+           returning id as "id: DeliveryId""#,
+        token,
+        ids,
+    );
+    Ok(marked.fetch_all(conn).await?)
+}
+
+pub struct Failure<'a> {
+    pub id: DeliveryId,
+    pub error: &'a str,
+    /// Until the next attempt.
+    pub pause: Duration,
+    pub max_attempts: i32,
+}
+
+/// Counts a failure, for the holder of the lease. The delivery and all that follow it in its
+/// aggregate wait for `pause`, unless it is given up. `None` when there was nothing to count.
+pub async fn mark_failed(
+    conn: &mut PgConnection,
+    token: i64,
+    failure: &Failure<'_>,
+) -> Result<Option<DeliveryState>> {
+    let dead = sqlx::query_scalar!(
+        r#"with failed as (
+             update outbox_deliveries
+             set attempts = attempts + 1, last_error = $3, updated_at = clock_timestamp(),
+                 next_at = clock_timestamp() + make_interval(secs => $4),
+                 state = case when attempts + 1 < $5 then 'pending' else 'dead' end
+             where id = $2 and state = 'pending'
+               and exists (select from outbox_lease
+                           where token = $1 and expires_at > clock_timestamp())
+             returning consumer, aggregate_kind, aggregate_id, sequence, next_at, state
+           ), pushed as (
+             update outbox_deliveries d set next_at = greatest(d.next_at, f.next_at)
+             from failed f
+             where f.state = 'pending' and d.state = 'pending' and d.consumer = f.consumer
+               and d.aggregate_kind = f.aggregate_kind and d.aggregate_id = f.aggregate_id
+               and d.sequence > f.sequence
+           )
+           select state = 'dead' as "dead!" from failed"#,
+        token,
+        failure.id.0,
+        failure.error,
+        failure.pause.as_secs_f64(),
+        failure.max_attempts,
+    );
+    let dead = dead.fetch_optional(conn).await?;
+    Ok(dead.map(|dead| if dead { DeliveryState::Dead } else { DeliveryState::Pending }))
+}
+
+/// Takes the lease if nobody holds it; its token.
+pub async fn acquire(
+    conn: &mut PgConnection,
+    holder: &str,
+    lease: Duration,
+) -> Result<Option<i64>> {
+    let token = sqlx::query_scalar!(
+        "update outbox_lease
+         set holder = $1, token = token + 1,
+             expires_at = clock_timestamp() + make_interval(secs => $2)
+         where expires_at <= clock_timestamp()
+         returning token",
+        holder,
+        lease.as_secs_f64(),
+    );
+    Ok(token.fetch_optional(conn).await?)
+}
+
+/// False when it has been lost.
+pub async fn renew(conn: &mut PgConnection, token: i64, lease: Duration) -> Result<bool> {
+    let renewed = sqlx::query!(
+        "update outbox_lease set expires_at = clock_timestamp() + make_interval(secs => $2)
+         where token = $1 and expires_at > clock_timestamp()",
+        token,
+        lease.as_secs_f64(),
+    );
+    Ok(renewed.execute(conn).await?.rows_affected() > 0)
+}
+
+pub async fn release(conn: &mut PgConnection, token: i64) -> Result<()> {
+    sqlx::query!("update outbox_lease set expires_at = '-infinity' where token = $1", token)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// What waits and what was given up.
+pub struct Standing {
+    /// Age of the oldest that waits.
+    pub lag_secs: f64,
+    pub dead: i64,
+}
+
+pub async fn standing(conn: &mut PgConnection) -> Result<Standing> {
+    Ok(sqlx::query_as!(
+        Standing,
+        r#"with outbox_standing as (
+             select (select min(created_at) from outbox_deliveries where state = 'pending') as oldest,
+                    (select count(*) from outbox_deliveries where state = 'dead') as dead
+           )
+           select coalesce(extract(epoch from clock_timestamp() - oldest), 0)::float8 as "lag_secs!",
+                  dead as "dead!"
+           from outbox_standing"#,
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Locked until the transaction ends.
+pub async fn state(conn: &mut PgConnection, id: DeliveryId) -> Result<Option<String>> {
+    let state = sqlx::query_scalar!(
+        "select state from outbox_deliveries where id = $1 for no key update",
+        id.0,
+    );
+    Ok(state.fetch_optional(conn).await?)
+}
+
+/// Makes it as new.
+pub async fn replay(conn: &mut PgConnection, id: DeliveryId) -> Result<()> {
+    sqlx::query!(
+        "update outbox_deliveries
+         set state = 'pending', attempts = 0, next_at = clock_timestamp(),
+             updated_at = clock_timestamp()
+         where id = $1",
+        id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+const REPORT: &str = "select d.id, d.consumer, d.state, d.attempts, d.next_at, d.last_error,
+        d.created_at, d.updated_at, d.event_id, e.type as event_type, e.version as event_version,
+        e.aggregate_kind, e.aggregate_id, e.sequence, e.actor_id, e.request_id, e.payload
+     from outbox_deliveries d join outbox_events e on e.id = d.event_id";
+
+pub async fn find(conn: &mut PgConnection, id: DeliveryId) -> Result<Option<DeliveryReport>> {
+    let mut query = QueryBuilder::new(REPORT);
+    query.push(" where d.id = ").push_bind(id);
+    Ok(query.build_query_as().fetch_optional(conn).await?)
+}
+
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &DeliveryFilter,
+    page: &PageRequest,
+) -> Result<Vec<DeliveryReport>> {
+    let mut query = QueryBuilder::new(REPORT);
+    push_filter(&mut query, filter);
+    if let Some(after) = page.after {
+        query.push(" and (d.created_at, d.id) < (").push_bind(after.at);
+        query.push(", ").push_bind(after.id).push(")");
+    }
+    query.push(" order by d.created_at desc, d.id desc limit ").push_bind(page.limit + 1);
+    Ok(query.build_query_as().fetch_all(conn).await?)
+}
+
+pub async fn count(conn: &mut PgConnection, filter: &DeliveryFilter) -> Result<i64> {
+    let mut query = QueryBuilder::new("select count(*) from outbox_deliveries d");
+    push_filter(&mut query, filter);
+    Ok(query.build_query_scalar().fetch_one(conn).await?)
+}
+
+fn push_filter(query: &mut QueryBuilder<Postgres>, filter: &DeliveryFilter) {
+    query.push(" where true");
+    if let Some(state) = filter.state {
+        query.push(" and d.state = ").push_bind(state.as_str());
+    }
+    if let Some(consumer) = &filter.consumer {
+        query.push(" and d.consumer = ").push_bind(consumer.clone());
+    }
+}
+
+/// Removes what everybody was told of; what is pending or dead stays. How many: [`BITE`] when
+/// there may be more.
+pub async fn reap(conn: &mut PgConnection, keep: Duration) -> Result<u64> {
+    let removed = sqlx::query!(
+        "delete from outbox_events where id in (
+             select e.id from outbox_events e
+             where e.at < now() - make_interval(secs => $1)
+               and not exists (select from outbox_deliveries d
+                               where d.event_id = e.id and d.state <> 'done')
+             order by e.at limit 1000)",
+        keep.as_secs_f64(),
+    );
+    Ok(removed.execute(conn).await?.rows_affected())
+}
