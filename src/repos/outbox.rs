@@ -72,16 +72,24 @@ pub async fn due(
     following: i32,
 ) -> Result<Vec<Delivery>> {
     let rows = sqlx::query!(
-        r#"with heads as (
-             select d.aggregate_kind, d.aggregate_id
-             from outbox_deliveries d
-             where d.consumer = $1 and d.state = 'pending' and d.next_at <= clock_timestamp()
-               and not exists (
-                   select from outbox_deliveries p
-                   where p.consumer = $1 and p.aggregate_kind = d.aggregate_kind
-                     and p.aggregate_id = d.aggregate_id and p.sequence < d.sequence
-                     and p.state <> 'done' and ($2 or p.state = 'pending'))
-             order by d.next_at, d.position limit $3
+        r#"with near as (
+             select aggregate_kind, aggregate_id, next_at, position from outbox_deliveries
+             where consumer = $1 and state = 'pending' and next_at <= now()
+             order by next_at, position limit 2000
+           ), aggregates as (
+             select aggregate_kind, aggregate_id, min(next_at) as next_at, min(position) as position
+             from near group by aggregate_kind, aggregate_id
+           ), heads as (
+             select a.aggregate_kind, a.aggregate_id
+             from aggregates a cross join lateral (
+                 select d.state, d.next_at from outbox_deliveries d
+                 where d.consumer = $1 and d.aggregate_kind = a.aggregate_kind
+                   and d.aggregate_id = a.aggregate_id
+                   and d.state <> 'done' and ($2 or d.state = 'pending')
+                 order by d.sequence limit 1
+             ) first
+             where first.state = 'pending' and first.next_at <= now()
+             order by a.next_at, a.position limit $3
            )
            select chain.id as "delivery: DeliveryId", chain.attempts, e.id as "id: EventId", e.at,
                   e.type as kind, e.version, e.aggregate_kind, e.aggregate_id, e.sequence,
@@ -119,6 +127,36 @@ pub async fn due(
             },
         })
         .collect())
+}
+
+/// Events that came after one that waits, or that nothing passes, wait as well: else they would
+/// fill what [`due`] looks at. A replay takes those that follow with it whenever they are due.
+pub async fn defer_blocked(conn: &mut PgConnection, consumer: &str, blocking: bool) -> Result<u64> {
+    let deferred = sqlx::query!(
+        "with near as (
+             select aggregate_kind, aggregate_id from outbox_deliveries
+             where consumer = $1 and state = 'pending' and next_at <= now()
+             order by next_at, position limit 2000
+         ), blocked as (
+             select a.aggregate_kind, a.aggregate_id, first.next_at
+             from (select distinct aggregate_kind, aggregate_id from near) a cross join lateral (
+                 select d.state, d.next_at from outbox_deliveries d
+                 where d.consumer = $1 and d.aggregate_kind = a.aggregate_kind
+                   and d.aggregate_id = a.aggregate_id
+                   and d.state <> 'done' and ($2 or d.state = 'pending')
+                 order by d.sequence limit 1
+             ) first
+             where first.state = 'dead' or first.next_at > now()
+         )
+         update outbox_deliveries d
+         set next_at = greatest(blocked.next_at, now() + interval '10 seconds')
+         from blocked
+         where d.consumer = $1 and d.state = 'pending' and d.next_at <= now()
+           and d.aggregate_kind = blocked.aggregate_kind and d.aggregate_id = blocked.aggregate_id",
+        consumer,
+        blocking,
+    );
+    Ok(deferred.execute(conn).await?.rows_affected())
 }
 
 /// Marks those that are still pending, and only for the holder of the lease; returns which.

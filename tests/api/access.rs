@@ -123,13 +123,7 @@ async fn cast() -> Cast {
     app.post("/api/v1/auth/logout").bearer(&people["ended"].access).send().await.expect(204);
     let sessions = app.get("/api/v1/auth/sessions").bearer(&people["owner"].access).send().await;
     let session = sessions.json()["data"][0]["id"].as_str().unwrap().to_owned();
-    let delivery = sqlx::query_scalar(
-        "insert into outbox_deliveries (id, event_id, consumer, position, aggregate_kind,
-                                        aggregate_id, sequence, state)
-         select id, id, 'nobody', position, aggregate_kind, aggregate_id, sequence, 'dead'
-         from outbox_events order by position limit 1 returning id::text",
-    );
-    let delivery = delivery.fetch_one(&app.pool).await.unwrap();
+    let delivery = app.dead_delivery().await;
     Cast { app, people, session, delivery }
 }
 

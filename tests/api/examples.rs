@@ -111,6 +111,7 @@ async fn every_operation_without_a_body_answers_as_described() {
         let id = match path {
             path if path.contains("/sessions/{id}") => own_session(&app, &admin.access).await,
             path if path.contains("/jobs/{id}") => app.waiting_job().await,
+            path if path.contains("/outbox/{id}") => app.dead_delivery().await,
             _ => other.id,
         };
         let path = path.replace("{id}", &id).replace("{queue}", "bulk");

@@ -14,6 +14,7 @@ const KEYS: &str = "select count(*) from idempotency_keys";
 async fn with(vars: &[(&str, &str)]) -> (TestApp, Person) {
     let mut app = TestApp::with(vars).await;
     app.execute(notes::TABLE).await;
+    app.execute("grant select, insert, update, delete on notes to mainstay_app").await;
     app.router = app.app.router_with(notes::rows());
     let ada = app.customer("ada").await;
     (app, ada)

@@ -14,21 +14,21 @@ fn expectations() -> BTreeMap<&'static str, u64> {
         ("GET /openapi.json", 0),
         ("GET /.well-known/jwks.json", 0),
         ("GET /api/v1/ping", 0),
-        ("POST /api/v1/auth/register", 4),
-        ("POST /api/v1/auth/login", 10),
+        ("POST /api/v1/auth/register", 5),
+        ("POST /api/v1/auth/login", 11),
         ("POST /api/v1/auth/refresh", 7),
         ("POST /api/v1/auth/logout", 5),
         ("POST /api/v1/auth/logout-all", 5),
-        ("PUT /api/v1/auth/password", 11),
+        ("PUT /api/v1/auth/password", 12),
         ("GET /api/v1/auth/sessions", 1),
         ("DELETE /api/v1/auth/sessions/{id}", 5),
         ("GET /api/v1/users/me", 1),
         ("PATCH /api/v1/users/me", 5),
-        ("DELETE /api/v1/users/me", 12),
+        ("DELETE /api/v1/users/me", 14),
         ("GET /api/v1/users", 1),
         ("GET /api/v1/users/{id}", 1),
         ("PATCH /api/v1/users/{id}", 5),
-        ("DELETE /api/v1/users/{id}", 12),
+        ("DELETE /api/v1/users/{id}", 14),
         ("DELETE /api/v1/users/{id}/sessions", 6),
         ("GET /api/v1/admin/audit-events", 1),
         ("GET /api/v1/admin/jobs", 1),
@@ -36,6 +36,8 @@ fn expectations() -> BTreeMap<&'static str, u64> {
         ("GET /api/v1/admin/jobs/{id}", 1),
         ("DELETE /api/v1/admin/jobs/{id}", 5),
         ("POST /api/v1/admin/jobs/{id}/retry", 6),
+        ("GET /api/v1/admin/outbox", 1),
+        ("POST /api/v1/admin/outbox/{id}/replay", 6),
         ("GET /api/v1/admin/schedules", 1),
         ("POST /api/v1/admin/queues/{queue}/pause", 4),
         ("POST /api/v1/admin/queues/{queue}/resume", 4),
@@ -83,6 +85,9 @@ impl Cast {
         let mut other = String::new();
         if path.contains("/jobs/{id}") {
             other = self.app.waiting_job().await;
+        }
+        if path.contains("/outbox/{id}") {
+            other = self.app.dead_delivery().await;
         }
         if path.contains("/sessions/{id}") {
             let query = "select id::text from sessions where user_id = $1::text::uuid limit 1";

@@ -24,6 +24,7 @@ use crate::{
     error::{Code, Error, Result},
     repos,
     shared::clock::Clock,
+    telemetry::traces,
 };
 
 mod relaying;
@@ -80,7 +81,9 @@ impl Outbox {
         let deliveries: Vec<_> = consumers.iter().map(|_| clock.new_id()).collect();
         let id = EventId(clock.new_id());
         let request = &origin.request_id;
-        repos::outbox::append(tx, id, &event, request, None, &deliveries, &consumers).await?;
+        let trace = traces::current_traceparent();
+        let trace = trace.as_deref();
+        repos::outbox::append(tx, id, &event, request, trace, &deliveries, &consumers).await?;
         if !consumers.is_empty() {
             let wake = wake.clone();
             on_commit(move || wake.all());

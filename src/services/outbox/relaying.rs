@@ -50,12 +50,22 @@ impl Outbox {
 
     /// What may be handed to a consumer now, in order per aggregate.
     pub async fn due(&self, consumer: &str, blocking: bool) -> Result<Vec<Delivery>> {
-        self.0
-            .db
-            .read("outbox.due", async |conn| {
-                repos::outbox::due(conn, consumer, blocking, AGGREGATES, FOLLOWING).await
-            })
-            .await
+        let db = &self.0.db;
+        let due = async |conn: &mut PgConnection| {
+            repos::outbox::due(conn, consumer, blocking, AGGREGATES, FOLLOWING).await
+        };
+        let found = db.read("outbox.due", due).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        // Perhaps only because of what stands before it.
+        let defer = async |conn: &mut PgConnection| {
+            repos::outbox::defer_blocked(conn, consumer, blocking).await
+        };
+        match db.autocommit("outbox.defer", defer).await? {
+            0 => Ok(found),
+            _ => db.read("outbox.due", due).await,
+        }
     }
 
     /// Runs `handle` and marks the delivery in one transaction: its effects happen exactly once.

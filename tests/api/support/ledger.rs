@@ -98,6 +98,7 @@ impl TestApp {
         let quick = [("APP__OUTBOX__BACKOFF_FIRST", "20ms"), ("APP__OUTBOX__BACKOFF_MAX", "50ms")];
         let app = Self::with_consumers(&[&quick, vars].concat(), Arc::new(consumers)).await;
         app.execute(TABLE).await;
+        app.execute("grant select, insert, update, delete on ledger to mainstay_app").await;
         app
     }
 

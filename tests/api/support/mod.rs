@@ -117,6 +117,16 @@ impl TestApp {
         sqlx::query_scalar(insert).fetch_one(&self.pool).await.unwrap()
     }
 
+    /// A delivery of some event that was given up, to a consumer that nobody is; its id.
+    pub async fn dead_delivery(&self) -> String {
+        let insert = "insert into outbox_deliveries (id, event_id, consumer, position, aggregate_kind,
+                                                     aggregate_id, sequence, state)
+                      select gen_random_uuid(), id, 'nobody ' || gen_random_uuid(), position, aggregate_kind,
+                             aggregate_id, sequence, 'dead'
+                      from outbox_events order by position limit 1 returning id::text";
+        sqlx::query_scalar(insert).fetch_one(&self.pool).await.unwrap()
+    }
+
     /// One number out of the database.
     pub async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()

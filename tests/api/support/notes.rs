@@ -54,6 +54,8 @@ async fn write(
                 "refuse" => Err(Error::new(Code::Conflict, "there are notes enough")),
                 "fail" => Err(Error::unavailable("no paper")),
                 "lose" => {
+                    // Back to who signed in, who may end even itself.
+                    sqlx::query("reset role").execute(&mut *tx).await?;
                     sqlx::query("select pg_terminate_backend(pg_backend_pid())")
                         .execute(tx)
                         .await?;
