@@ -85,16 +85,17 @@ impl App {
         };
         let audit = AuditTrail::new(db.clone(), clock.clone());
         let keyring = Keyring::new(db.clone(), audit.clone(), &config.auth);
-        let auth = auth(&config, &db, &clock, &audit, &announcer, &keyring)?;
         let keep = Keep { succeeded: config.jobs.keep_succeeded, dead: config.jobs.keep_dead };
         let jobs = Jobs::new(db.clone(), clock.clone(), audit.clone(), registry.policies(), keep);
+        let post = post(&config, &db, &clock)?;
+        let auth = auth(&config, &audit, &announcer, &keyring, &jobs, &post)?;
         let services = Services::new(All {
             auth,
             jobs,
             users: Users::new(db.clone(), audit.clone(), announcer.clone()),
             audit,
             health: Health::new(db.clone(), redis.clone()),
-            post: post(&config, &db, &clock)?,
+            post,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
             cookies: CookiePolicy {
                 secure: config.auth.cookie_secure,
@@ -252,12 +253,13 @@ fn redis(config: &Config) -> Result<Option<Redis>> {
 
 fn auth(
     config: &Config,
-    db: &Db,
-    clock: &Clock,
     audit: &AuditTrail,
     announcer: &Announcer,
     keyring: &Keyring,
+    jobs: &Jobs,
+    post: &Post,
 ) -> Result<Auth> {
+    let (db, clock) = (&post.db, &post.clock);
     let settings = &config.auth;
     let cost = Cost { memory_kib: settings.hash_memory_kib, iterations: settings.hash_iterations };
     let parts = auth::Parts {
@@ -273,6 +275,8 @@ fn auth(
             announcer.feed.clone(),
             settings,
         ),
+        jobs: jobs.clone(),
+        mail_tokens: post.tokens.clone(),
     };
     Ok(Auth::new(parts, settings.master_key.bytes(), settings.into()))
 }

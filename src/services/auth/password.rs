@@ -11,9 +11,10 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::{Action, NewAuditEvent, Origin, Target},
+        audit::{Action, Origin},
         auth::{EndReason, Identity},
         email::Email,
+        mail::Mail,
         mail_tokens::Purpose,
         password::Password,
         users::User,
@@ -53,17 +54,16 @@ impl Auth {
                     return Err(invalid_credentials());
                 }
                 repos::users::set_password_hash(tx, user.id, &hash).await?;
-                repos::mail_tokens::void(tx, user.id, &[Purpose::ResetPassword]).await?;
+                // Whoever had the old one may have asked for another address.
+                let links = [Purpose::ResetPassword, Purpose::ChangeEmail];
+                repos::mail_tokens::void(tx, user.id, &links).await?;
                 let (others, reason) = (Some(actor.session_id), EndReason::PasswordChanged);
                 let ended = repos::sessions::end_all(tx, user.id, others, reason).await?;
                 let voided = Voided::sessions(tx, ended).await?;
-                let event = NewAuditEvent {
-                    actor: Some(user.id),
-                    action: Action::PasswordChanged,
-                    target: Target::user(user.id),
-                    details: json!({"sessions_ended": voided.session_count()}),
-                };
-                self.audit.record(tx, event, origin).await?;
+                let notice = Mail::PasswordChanged { user: user.id, at: self.clock.now() };
+                self.write(tx, notice, origin).await?;
+                let details = json!({"sessions_ended": voided.session_count()});
+                self.record_own(tx, user.id, Action::PasswordChanged, details, origin).await?;
                 Ok(voided)
             })
             .await?;
@@ -71,7 +71,7 @@ impl Auth {
         Ok(())
     }
 
-    async fn own_account(&self, actor: &Identity) -> Result<(User, String)> {
+    pub(super) async fn own_account(&self, actor: &Identity) -> Result<(User, String)> {
         self.db
             .read("auth.own_account", async |conn| {
                 let user = repos::users::find(conn, actor.user_id).await?;
@@ -81,9 +81,8 @@ impl Auth {
             .await
     }
 
-    async fn prove_password(
+    pub(super) async fn prove_password(
         &self,
-
         user: &User,
         buckets: &Buckets,
         password: Password,
@@ -107,13 +106,8 @@ impl Auth {
             .db
             .tx("auth.refuse_password", async |tx| {
                 let unheard = self.count_failure(tx, buckets).await?;
-                let event = NewAuditEvent {
-                    actor: Some(user.id),
-                    action: Action::PasswordRefused,
-                    target: Target::user(user.id),
-                    details: json!({}),
-                };
-                self.audit.record(tx, event, origin).await?;
+                let action = Action::PasswordRefused;
+                self.record_own(tx, user.id, action, json!({}), origin).await?;
                 Ok(unheard)
             })
             .await?;

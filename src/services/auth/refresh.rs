@@ -19,6 +19,7 @@ use crate::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::{EndReason, Identity, Presented},
         ids::SessionId,
+        mail::{Device, Mail},
     },
     error::{Code, Error, Result},
     repos::{
@@ -207,6 +208,9 @@ impl Auth {
             details: json!({"user_id": session.user_id}),
         };
         self.audit.record(tx, event, origin).await?;
+        let (user, at) = (session.user_id, self.clock.now());
+        let notice = Mail::TokenReused { user, at, device: Device::from(origin) };
+        self.write(tx, notice, origin).await?;
         Ok(Outcome::Reused(voided))
     }
 

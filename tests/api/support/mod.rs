@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod database;
+mod mail;
 pub mod people;
 pub mod statements;
 
