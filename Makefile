@@ -1,6 +1,6 @@
 # The recipes are scripts in .ci/, which also run without make.
 .DEFAULT_GOAL := help
-.PHONY: help run test contract lint fmt sqlx stop clean
+.PHONY: help run test faults bench contract lint sbom fmt sqlx stop clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -11,11 +11,20 @@ run: ## the API with a database, cache and demo accounts of its own; Ctrl-C stop
 test: ## all tests; ARGS='--test api login' picks some
 	@.ci/test $(ARGS)
 
+faults: ## the tests too large for every run, such as floods of full size; ARGS='overload' picks some
+	@.ci/faults $(ARGS)
+
+bench: ## cost and latency beside reference programs; ARGS=--quick is shorter
+	@.ci/bench $(ARGS)
+
 contract: ## the API description against a running service; needs npm and Python
 	@.ci/contract $(ARGS)
 
 lint: ## formatting, clippy, .sqlx, shell scripts, licences
 	@.ci/lint
+
+sbom: ## what the binary is made of, as CycloneDX
+	@.ci/sbom $(ARGS)
 
 fmt: ## formats the code
 	@cargo fmt

@@ -29,6 +29,7 @@ use crate::{
             revocations::Revocations,
             tokens::Tokens,
         },
+        doctor::Doctor,
         health::Health,
         jobs::{Jobs, Keep},
         mail::Post,
@@ -37,13 +38,14 @@ use crate::{
     },
     shared::{
         bus::Bus,
+        capacity::{Bounds, Capacity},
         clock::Clock,
         cursor::CursorKey,
         feed::{Batch, Feed},
         password_hasher::{Cost, PasswordHasher},
         rate_limit::Limiter,
     },
-    telemetry::metrics as names,
+    telemetry::{self, metrics as names},
 };
 
 /// How long start-up work waits before it tries again.
@@ -51,6 +53,8 @@ const RETRY_START: Duration = Duration::from_secs(1);
 /// Signing keys are read again now and then, in case a hint was lost.
 const RELOAD_KEYS: Duration = Duration::from_secs(30);
 const MEASURE_POOL: Duration = Duration::from_secs(5);
+/// However long the queues and small the pool, this many requests are worked on at once.
+const LEAST_IN_FLIGHT: usize = 4;
 
 /// Everything wired, nothing started.
 pub struct App {
@@ -62,6 +66,7 @@ pub struct App {
     pub keyring: Keyring,
     registry: Arc<Registry>,
     limiter: Limiter,
+    capacity: Capacity,
     announcer: Announcer,
     keys_changed: Arc<Notify>,
 }
@@ -107,6 +112,7 @@ impl App {
         Ok(Self {
             registry: Arc::new(registry),
             limiter: Limiter::new(redis),
+            capacity: capacity(&config),
             lifecycle: Lifecycle::default(),
             keys_changed: Arc::default(),
             config,
@@ -135,6 +141,7 @@ impl App {
             config: self.config.clone(),
             services: self.services.clone(),
             limiter: self.limiter.clone(),
+            capacity: self.capacity.clone(),
             lifecycle: self.lifecycle.clone(),
             routes: Arc::new(index),
         };
@@ -192,6 +199,9 @@ impl App {
             life.spawn_background(wakeup.hear_others(self.db.clone(), stop()));
         }
         self.spawn_until_stopped(self.start_up(works.then(|| self.worker())));
+        self.spawn_until_stopped(telemetry::runtime::watch(telemetry::metrics::install()));
+        let db = self.db.clone();
+        self.spawn_until_stopped(self.capacity.clone().follow(move || db.take_shortest_wait()));
     }
 
     fn spawn_until_stopped(&self, run: impl Future<Output = ()> + Send + 'static) {
@@ -243,6 +253,22 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = server::listen(address)?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     Ok(listener)
+}
+
+/// As many requests as there are connections never queue for one.
+fn capacity(config: &Config) -> Capacity {
+    let connections = config.database.max_connections as usize;
+    Capacity::new(Bounds {
+        least: connections.max(LEAST_IN_FLIGHT),
+        most: config.server.max_in_flight,
+        tolerated_wait: config.server.tolerated_wait,
+    })
+}
+
+/// Looks at the place that the service would run in, without starting any of it.
+pub fn doctor(config: Config, instances: u32) -> Result<Doctor> {
+    let (db, redis) = (Db::new(&config.database)?, redis(&config)?);
+    Ok(Doctor { config: Arc::new(config), db, redis, clock: Clock::default(), instances })
 }
 
 fn redis(config: &Config) -> Result<Option<Redis>> {

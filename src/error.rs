@@ -20,6 +20,7 @@ pub enum Kind {
     Conflict,
     PreconditionFailed,
     PreconditionRequired,
+    TooSlow,
     TooLarge,
     UriTooLong,
     HeadersTooLarge,
@@ -77,6 +78,7 @@ codes! {
     Conflict             "CONFLICT"               Conflict             "The request conflicts with the present state"
     PreconditionFailed   "PRECONDITION_FAILED"    PreconditionFailed   "The resource has changed since it was read"
     PreconditionRequired "PRECONDITION_REQUIRED"  PreconditionRequired "The request must carry If-Match"
+    BodyTooSlow          "BODY_TOO_SLOW"          TooSlow              "The body did not keep coming"
     PayloadTooLarge      "PAYLOAD_TOO_LARGE"      TooLarge             "The body is too large"
     UriTooLong           "URI_TOO_LONG"           UriTooLong           "The request target is too long"
     HeadersTooLarge      "HEADERS_TOO_LARGE"      HeadersTooLarge      "The header section is too large"

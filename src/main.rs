@@ -12,7 +12,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use mainstay::{
     adapters::mail::preview,
-    app::App,
+    app::{self, App},
     config::{Config, Inputs},
     domain::{audit::Origin, users::Role},
     error::{Code, Error},
@@ -20,6 +20,7 @@ use mainstay::{
     server::{self, Exit},
     services::{
         auth::{NewAccount, keys::Rotation},
+        doctor::{Outcome, Report},
         migrations,
     },
     telemetry,
@@ -56,6 +57,16 @@ enum Command {
         /// Print the table of all keys in Markdown instead.
         #[arg(long)]
         table: bool,
+    },
+    /// Look at the configuration, Postgres, Redis and this machine, and say what to mend; fails
+    /// when something has to be.
+    Doctor {
+        /// Print JSON instead of text.
+        #[arg(long)]
+        json: bool,
+        /// How many instances will share Postgres and Redis.
+        #[arg(long, default_value_t = 1)]
+        instances: u32,
     },
     /// Print the API description.
     Openapi,
@@ -122,13 +133,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn main() -> ExitCode {
     // Two providers in one process would make rustls panic: name ours first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run(Cli::parse().command) {
-        Ok(code) => code,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "mainstay: {}", explain(&*failure));
-            ExitCode::FAILURE
-        }
-    }
+    let code = run(Cli::parse().command).unwrap_or_else(|failure| {
+        telemetry::logs::say(&format!("mainstay: {}", explain(&*failure)));
+        ExitCode::FAILURE
+    });
+    telemetry::logs::flush();
+    code
 }
 
 fn explain(failure: &(dyn std::error::Error + 'static)) -> String {
@@ -147,6 +157,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Openapi => print(&routes::openapi::document().to_pretty_json()?),
         Command::CheckConfig { table: true } => print(Config::markdown_table().trim_end()),
         Command::CheckConfig { table: false } => check_config(),
+        Command::Doctor { json, instances } => doctor(json, instances),
         Command::Healthcheck => healthcheck(),
         Command::Serve => with_app(serve),
         Command::Worker => with_app(work),
@@ -167,10 +178,12 @@ fn with_app(
     let config = Config::load(&Inputs::from_process())?;
     telemetry::logs::install(&config.log)?;
     telemetry::metrics::install();
+    telemetry::traces::install(&config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async { work(&App::new(config)?).await });
     // A task that does not end must not hold the exit.
     runtime.shutdown_timeout(Duration::from_millis(200));
+    telemetry::traces::shutdown();
     code
 }
 
@@ -255,6 +268,22 @@ fn check_config() -> Result<ExitCode, Failure> {
     }
     Config::load(&inputs)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing is logged meanwhile: standard output is the report alone.
+fn doctor(json: bool, instances: u32) -> Result<ExitCode, Failure> {
+    let report = match Config::load(&Inputs::from_process()) {
+        Ok(config) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let report =
+                runtime.block_on(async { Ok(app::doctor(config, instances)?.examine().await) });
+            runtime.shutdown_timeout(Duration::from_millis(200));
+            report.map_err(|error: Error| Failure::from(error))?
+        }
+        Err(faults) => Report::of_faults(&faults),
+    };
+    print(&if json { serde_json::to_string_pretty(&report)? } else { report.to_text() })?;
+    Ok(if report.outcome == Outcome::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Plain HTTP over a socket: a container's health check needs no client beside the binary.

@@ -8,7 +8,7 @@
 //! While the breaker is open commands fail at once, and the probe runs in the background: no
 //! request ever waits for it. Blocking commands do not belong here.
 
-use crate::telemetry::metrics as names;
+use crate::telemetry::{metrics as names, work::Operation};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use deadpool_redis::redis::{
 use deadpool_redis::{Connection, Manager, Pool, PoolError};
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use futures_util::stream::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::shared::circuit_breaker::{CircuitBreaker, Permit};
 
@@ -139,6 +139,13 @@ impl Redis {
         Ok(())
     }
 
+    /// As the server tells it. The name of the line is the same in servers that follow Redis.
+    pub async fn version(&self) -> Result<String, RedisError> {
+        let info: String = self.run("info", redis::cmd("INFO").arg("server")).await?;
+        let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        Ok(line.unwrap_or("of unknown version").trim().to_owned())
+    }
+
     /// Listens on a channel (its full name) over a connection of its own, past the breaker: the
     /// subscriber has its own patience. Takes a second at most.
     pub async fn subscribe(&self, channel: &str) -> Result<Subscription, RedisError> {
@@ -197,19 +204,20 @@ impl Redis {
         deadline: Duration,
         work: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>,
     ) -> Result<T, RedisError> {
-        let started = Instant::now();
+        let mut operation = Operation::redis(what);
         let (generation, connecting) = self.connection();
         let answer = timeout(deadline, async { work(connecting.await?).await }).await;
-        let elapsed = started.elapsed();
-        metrics::histogram!(names::REDIS_DURATION, "what" => what).record(elapsed);
+        metrics::histogram!(names::REDIS_DURATION, "what" => what).record(operation.elapsed());
         let error = match answer {
             Ok(Ok(value)) => {
                 permit.success();
+                operation.end(None);
                 return Ok(value);
             }
             Ok(Err(error)) => RedisError::from(&error),
             Err(_) => RedisError::Timeout,
         };
+        operation.end(Some(error.word()));
         self.judge(permit, generation, &error);
         Err(error)
     }
@@ -266,15 +274,19 @@ fn connect(pool: Pool) -> Connecting {
 }
 
 fn count_failure(what: &'static str, error: &RedisError) {
-    let kind = match error {
-        RedisError::Unavailable => "unavailable",
-        RedisError::Timeout => "timeout",
-        RedisError::Server(_) => "server",
-    };
+    let kind = error.word();
     metrics::counter!(names::REDIS_FAILURES, "what" => what, "kind" => kind).increment(1);
 }
 
 impl RedisError {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Server(_) => "server",
+        }
+    }
+
     /// Whether Redis as a whole is of no use now, rather than this one command wrong.
     fn is_outage(&self) -> bool {
         let Self::Server(kind) = self else {
@@ -363,7 +375,7 @@ mod tests {
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep};
 
     const TIMEOUT: Duration = Duration::from_millis(100);
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 const TABLE: &[(&str, &[&str])] = &[
     ("server", &["config", "lifecycle", "middleware", "telemetry"]),
     ("lifecycle", &[]),
-    ("routes", &["handlers", "middleware", "services"]),
+    ("routes", &["handlers", "middleware", "services", "shared"]),
     (
         "middleware",
         // `routes` only hands rows over; the stack reads configuration once, when it is built.

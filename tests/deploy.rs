@@ -165,6 +165,28 @@ fn the_compose_file_names_only_files_services_and_keys_that_exist() {
 }
 
 #[test]
+fn every_table_is_granted_to_the_role_of_the_service() {
+    let roles = read("deploy/postgres/roles.sql");
+    let granted = |table: &str| {
+        roles.lines().any(|line| {
+            let line =
+                line.strip_prefix("grant ").and_then(|it| it.strip_suffix(" to mainstay_app;"));
+            line.is_some_and(|it| it.ends_with(&format!(" on {table}")))
+        })
+    };
+    let mut tables = 0;
+    for file in fs::read_dir(path("migrations")).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("create table ")) {
+            let table = line.trim_start_matches("if not exists ").split([' ', '(']).next().unwrap();
+            assert!(granted(table), "deploy/postgres/roles.sql grants nothing on {table}");
+            tables += 1;
+        }
+    }
+    assert!(tables >= 8, "the tables of the migrations were not found");
+}
+
+#[test]
 fn promtool_accepts_the_rules() {
     let promtool = |arguments: [&str; 2], file: &str| {
         let output = Command::new("promtool").args(arguments).arg(path(file)).output();

@@ -63,6 +63,11 @@ impl Auth {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         if self.hash_threads == 0 { cores.saturating_sub(1).max(1) } else { self.hash_threads }
     }
+
+    /// Everybody knows that one.
+    pub fn has_development_key(&self) -> bool {
+        super::rules::is_development_key(&self.master_key)
+    }
 }
 
 const LONGEST_ACCESS: Duration = Duration::from_mins(15);

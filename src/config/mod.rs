@@ -16,6 +16,7 @@ mod rules;
 mod section;
 mod server;
 mod source;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -33,6 +34,7 @@ pub use ops::Ops;
 pub use report::Setting;
 pub use server::Server;
 pub use source::Inputs;
+pub use telemetry::Telemetry;
 pub use types::{
     Environment, ForwardedHeader, LocalDelivery, LogFormat, MasterKey, Origin, Rate, Secret, Slots,
 };
@@ -50,6 +52,7 @@ use ops::OpsDraft;
 use section::Key;
 use server::ServerDraft;
 use source::Values;
+use telemetry::TelemetryDraft;
 use url::Url;
 
 /// Makes `Config`, its draft and the list of all keys from one list of sections.
@@ -95,6 +98,7 @@ sections! {
     jobs: Jobs, JobsDraft;
     mail: Mail, MailDraft;
     log: Log, LogDraft;
+    telemetry: Telemetry, TelemetryDraft;
 }
 
 /// Keeps other modules from writing a `Config` down by hand.

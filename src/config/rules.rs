@@ -46,6 +46,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.jobs.rules(faults);
     draft.log.rules(faults);
     draft.mail.rules(faults);
+    draft.telemetry.rules(faults);
     across(draft, faults);
     if environment == Environment::Production {
         production(draft, faults);
@@ -92,7 +93,7 @@ fn production(draft: &Draft, faults: &mut Faults) {
 }
 
 /// Compares bytes, not text: base64 has more than one spelling of a key.
-fn is_development_key(key: &MasterKey) -> bool {
+pub(super) fn is_development_key(key: &MasterKey) -> bool {
     let development = Values::embedded("development.toml");
     let shipped = development.find("auth.master_key").and_then(|raw| MasterKey::parse(raw).ok());
     shipped.is_some_and(|shipped| shipped.bytes() == key.bytes())

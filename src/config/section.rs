@@ -19,7 +19,7 @@ pub(super) struct Key {
 }
 
 /// The variables of a key that other tools have made customary.
-const CONVENTIONAL: [(&str, &str); 7] = [
+const CONVENTIONAL: [(&str, &str); 8] = [
     ("DATABASE_URL", "database.url"),
     ("DATABASE_MIGRATION_URL", "database.migration_url"),
     ("REDIS_URL", "redis.url"),
@@ -27,6 +27,7 @@ const CONVENTIONAL: [(&str, &str); 7] = [
     ("HOST", "server.host"),
     ("PORT", "server.port"),
     ("RUST_LOG", "log.filter"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
 ];
 
 /// `APP__SERVER__PORT` for `server.port`.

@@ -19,8 +19,12 @@ section! {
         pub public_url: Option<Url>,
         /// Client connections open at once; beyond, new ones wait to be accepted.
         pub max_connections: usize,
-        /// Requests worked on at once; beyond, they are answered 503.
+        /// Requests worked on at once; beyond, they are answered 503. A fifth is kept for writes,
+        /// logins and refreshes.
         pub max_in_flight: usize,
+        /// How long work may have to wait for a connection to Postgres or for a processor; beyond,
+        /// fewer requests are let in at once, until that is over.
+        pub tolerated_wait: Duration,
         /// Deadline of a request, after which it is answered 504.
         pub request_timeout: Duration,
         /// How long an unsafe request may run in all: it goes on after its deadline, so that its
@@ -57,6 +61,7 @@ impl ServerDraft {
     pub(super) fn rules(&self, faults: &mut Faults) {
         faults.positive(&self.max_connections);
         faults.positive(&self.max_in_flight);
+        faults.must(&self.tolerated_wait, |wait| !wait.is_zero(), "must be longer than 0");
         faults.positive(&self.max_in_flight_per_client);
         for timer in [&self.head_timeout, &self.idle_timeout, &self.body_grace, &self.write_timeout]
         {

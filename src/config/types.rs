@@ -87,6 +87,7 @@ from_text! {
     bool: "must be true or false",
     u16: "must be a whole number from 0 to 65535",
     u32: "must be a whole number from 0 to 4294967295",
+    f64: "must be a number",
     usize: "must be a whole number, not negative",
     IpAddr: "must be an IP address",
     SocketAddr: "must be an IP address and a port, such as 127.0.0.1:9090",

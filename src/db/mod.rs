@@ -15,18 +15,20 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     config,
-    error::{Error, Result},
-    telemetry::metrics as names,
+    error::{Error, Kind, Result},
+    telemetry::{metrics as names, work::Operation},
 };
 
 mod failure;
 mod lease;
 mod on_commit;
+mod waits;
 
 pub use failure::OnConstraint;
 use failure::{Hung, is_conflict, is_hung, is_lost_connection};
 use lease::{Lease, Suspicion};
 pub use on_commit::on_commit;
+use waits::Waits;
 
 /// How often a transaction that lost against another is tried again.
 const CONFLICT_RETRIES: u32 = 3;
@@ -39,6 +41,7 @@ pub struct Db {
     options: PgConnectOptions,
     limits: Limits,
     suspicion: Suspicion,
+    waits: Waits,
 }
 
 #[derive(Clone, Copy)]
@@ -71,7 +74,7 @@ impl Db {
             read: config.statement_timeout + Duration::from_secs(1),
             transaction: config.statement_timeout * 3,
         };
-        Ok(Self { pool, options, limits, suspicion })
+        Ok(Self { pool, options, limits, suspicion, waits: Waits::default() })
     }
 
     /// Work on one connection outside a transaction: single statements that change nothing.
@@ -158,7 +161,9 @@ impl Db {
         let started = Instant::now();
         let conn = self.pool.acquire().await;
         metrics::histogram!(names::DB_POOL_WAIT).record(started.elapsed().as_secs_f64());
-        Ok(Lease::new(conn?))
+        let lease = Lease::new(conn?);
+        self.waits.note(started.elapsed());
+        Ok(lease)
     }
 
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -198,6 +203,11 @@ impl Db {
     /// Connections open, and of those idle.
     pub fn pool_size(&self) -> (u32, usize) {
         (self.pool.size(), self.pool.num_idle())
+    }
+
+    /// How long the luckiest waited for a connection since this was last asked.
+    pub fn take_shortest_wait(&self) -> Option<Duration> {
+        self.waits.take_shortest()
     }
 
     pub async fn close(&self) {
@@ -263,20 +273,29 @@ async fn execute(conn: &mut PgConnection, command: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Times a transaction or read by its name.
+/// Times a transaction or read by its name, also one that nobody waits for any more.
 struct Watch {
     name: &'static str,
-    started: Instant,
+    operation: Operation,
 }
 
 impl Watch {
     fn start(name: &'static str) -> Self {
-        Self { name, started: Instant::now() }
+        Self { name, operation: Operation::db(name) }
     }
 
-    fn stop<T>(self, result: Result<T>) -> Result<T> {
-        metrics::histogram!(names::DB_DURATION, "name" => self.name)
-            .record(self.started.elapsed().as_secs_f64());
+    /// What was refused was answered by the database all the same.
+    fn stop<T>(mut self, result: Result<T>) -> Result<T> {
+        let fault = |error: &&Error| matches!(error.kind(), Kind::Internal | Kind::Unavailable);
+        let fault = result.as_ref().err().filter(fault);
+        self.operation.end(fault.map(|error| error.code().as_str()));
         result
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        metrics::histogram!(names::DB_DURATION, "name" => self.name)
+            .record(self.operation.elapsed().as_secs_f64());
     }
 }

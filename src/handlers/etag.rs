@@ -46,6 +46,11 @@ impl Conditions {
         Self { if_none_match: None, if_match: None }
     }
 
+    /// Whether the client has what carries this tag.
+    pub fn knows(&self, tag: &str) -> bool {
+        self.if_none_match.iter().flatten().any(|known| known == tag || known == "*")
+    }
+
     /// The resource with its tag; 304 when the client has it already, 412 when it has another
     /// version than the client insists on.
     pub fn respond(&self, version: i64, resource: impl Serialize) -> Response {
@@ -53,9 +58,7 @@ impl Conditions {
             return Error::of(Code::PreconditionFailed).into_response();
         }
         let tag = version.to_string();
-        let known = self.if_none_match.as_ref();
-        let unchanged = known.is_some_and(|tags| tags.iter().any(|t| *t == tag || t == "*"));
-        let mut response = match unchanged {
+        let mut response = match self.knows(&tag) {
             true => StatusCode::NOT_MODIFIED.into_response(),
             false => Json(resource).into_response(),
         };

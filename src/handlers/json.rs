@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequest, Request},
 };
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
@@ -61,22 +61,8 @@ fn require_json(headers: &HeaderMap) -> Result<()> {
 }
 
 async fn read(body: Body) -> Result<Bytes> {
-    let collected = body.collect().await.map_err(|error| match is_too_large(&error) {
-        true => body_limit::too_large(),
-        false => Error::new(Code::MalformedRequest, "the body could not be read"),
-    })?;
+    let collected = body.collect().await.map_err(|error| body_limit::refusal(&error))?;
     Ok(collected.to_bytes())
-}
-
-fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<LengthLimitError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 fn parse<T: DeserializeOwned + Validate>(text: &[u8]) -> Result<T> {

@@ -84,7 +84,8 @@ fn answer(status: StatusCode, body: impl Serialize) -> Response {
     responses((status = 200, description = "All metrics", body = String,
         content_type = "text/plain; version=0.0.4")))]
 pub async fn metrics() -> Response {
-    let text = telemetry::metrics::install().render();
+    // Reading /proc is no work for a thread that serves requests.
+    let text = tokio::task::spawn_blocking(telemetry::metrics::render).await.unwrap_or_default();
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, media)], text).into_response()
 }

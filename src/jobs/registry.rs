@@ -80,6 +80,11 @@ impl Registry {
         self.kinds.iter().map(|(name, kind)| (*name, kind.policy)).collect()
     }
 
+    /// A kind's name as the code has it, for labels.
+    pub(super) fn name(&self, kind: &str) -> &'static str {
+        self.kinds.get_key_value(kind).map_or("unknown", |(name, _)| *name)
+    }
+
     pub(super) fn start(
         &self,
         kind: &str,

@@ -1,35 +1,57 @@
 //! One line and one set of measurements per request: its final status, and whether anybody
 //! was still there to read it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{extract::Request, response::Response};
-use http::Method;
+use http::{HeaderMap, HeaderName, Method, Version};
 
 use super::{
     authenticate::Caller,
     error_mapper::ErrorCode,
     request_context,
-    route_info::{self, Access, RouteInfo},
+    route_info::{self, Access, RouteInfo, UNMATCHED},
     step::{Inner, Step},
 };
-use crate::{domain::audit::Origin, telemetry::metrics as names};
+use crate::{
+    config::Telemetry,
+    domain::audit::Origin,
+    telemetry::{
+        metrics as names,
+        traces::Span,
+        work::{self, Work},
+    },
+};
 
-#[derive(Clone)]
-pub struct AccessLog;
+pub struct AccessLog {
+    slow: Duration,
+}
+
+impl AccessLog {
+    pub fn new(telemetry: &Telemetry) -> Self {
+        Self { slow: telemetry.slow_request }
+    }
+}
 
 impl Step for AccessLog {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
-        let mut line = Line::start(&request);
-        let response = inner.run(request).await;
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+        let mut line = Line::start(&request, self.slow);
+        let response = work::run(line.work.clone(), inner.run(request)).await;
         line.end(&response);
         response
     }
 }
 
 /// A request that is under way. Dropped before its end, the client has left.
-pub struct Line {
+struct Line {
     started: Instant,
+    slow: Duration,
+    span: Span,
+    work: Arc<Work>,
+    version: Version,
     method: Method,
     path: String,
     route: RouteInfo,
@@ -38,14 +60,23 @@ pub struct Line {
 }
 
 impl Line {
-    pub fn start(request: &Request) -> Self {
+    fn start(request: &Request, slow: Duration) -> Self {
         metrics::gauge!(names::HTTP_IN_FLIGHT).increment(1.0);
+        let route = route_info::of(request);
+        let span = match route.access {
+            Access::Operations => Span::default(),
+            _ => Span::server(traceparent(request.headers())),
+        };
         Self {
             started: Instant::now(),
+            slow,
+            work: Work::of(&span),
+            span,
+            version: request.version(),
             method: request.method().clone(),
             // Never the query: it may carry what must not be kept.
             path: request.uri().path().to_owned(),
-            route: route_info::of(request),
+            route,
             origin: request_context::origin(request.extensions()),
             ended: false,
         }
@@ -57,7 +88,38 @@ impl Line {
         self.measure(status);
         let user = response.extensions().get::<Caller>().map(|caller| caller.0.user_id);
         let code = response.extensions().get::<ErrorCode>().map(|code| code.0);
+        self.describe(status, code);
         self.write(status, user.map(|id| id.to_string()).as_deref(), code, "request");
+    }
+
+    /// By the semantic conventions of OpenTelemetry for HTTP servers.
+    fn describe(&mut self, status: u16, code: Option<&'static str>) {
+        if !self.span.is_recording() {
+            return;
+        }
+        let (method, route) = (method_label(&self.method), self.route.template);
+        let known = route != UNMATCHED;
+        let name = if known { format!("{method} {route}") } else { method.to_owned() };
+        self.span.rename(name);
+        self.span.set("http.request.method", if method == "OTHER" { "_OTHER" } else { method });
+        if known {
+            self.span.set("http.route", route);
+        }
+        // As it comes here: TLS ends at the proxy.
+        self.span.set("url.scheme", "http");
+        self.span.set("url.path", self.path.clone());
+        self.span.set("http.response.status_code", i64::from(status));
+        self.span.set("network.protocol.version", protocol(self.version));
+        if let Some(address) = self.origin.address_text() {
+            self.span.set("client.address", address);
+        }
+        if let Some(agent) = &self.origin.user_agent {
+            self.span.set("user_agent.original", agent.clone());
+        }
+        self.span.set("mainstay.request_id", self.origin.request_id.clone());
+        if status >= 499 {
+            self.span.fail(code.unwrap_or(status_label(status)));
+        }
     }
 
     fn measure(&self, status: u16) {
@@ -70,20 +132,26 @@ impl Line {
     }
 
     fn write(&self, status: u16, user_id: Option<&str>, code: Option<&str>, message: &str) {
-        let duration_ms = self.started.elapsed().as_micros() as f64 / 1000.0;
-        let origin = &self.origin;
+        let took = self.started.elapsed();
+        let duration_ms = took.as_micros() as f64 / 1000.0;
+        let (origin, work) = (&self.origin, &self.work);
         let address = origin.address_text();
         macro_rules! line {
-            ($level:ident) => {
+            ($level:ident $(, $slow:ident)?) => {
                 tracing::$level!(
                     target: "mainstay::access",
                     request_id = origin.request_id, method = self.method.as_str(),
                     path = self.path, route = self.route.template, status, code, duration_ms,
-                    address, user_id, user_agent = origin.user_agent, "{message}"
+                    db_ms = work.db_ms(), db_statements = work.db_statements(),
+                    redis_ms = work.redis_ms(), redis_commands = work.redis_commands(),
+                    trace_id = work.trace_id(), address, user_id,
+                    user_agent = origin.user_agent, $($slow = true,)? "{message}"
                 )
             };
         }
         match self.route.access {
+            // Until the answer began: its body is not timed, so that a stream is not slow.
+            _ if took >= self.slow => line!(warn, slow),
             // Probes and scrapes come every second and tell nothing.
             Access::Operations => line!(debug),
             _ => line!(info),
@@ -97,8 +165,25 @@ impl Drop for Line {
         if !self.ended {
             metrics::counter!(names::HTTP_ABANDONED).increment(1);
             // nginx's number for a client that closed the connection.
+            self.describe(499, Some("abandoned"));
             self.write(499, None, None, "the client left");
         }
+    }
+}
+
+/// Two of them contradict each other, and count as none.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    value.to_str().ok()
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
     }
 }
 
@@ -123,5 +208,5 @@ fn status_label(status: u16) -> &'static str {
                 300..=399 => "3xx", 400..=499 => "4xx", _ => "5xx" }
         };
     }
-    labels!(200 201 202 204 206 302 304 400 401 403 404 405 406 409 412 413 414 415 422 428 429 431 500 503 504)
+    labels!(200 201 202 204 206 302 304 400 401 403 404 405 406 408 409 412 413 414 415 422 428 429 431 500 503 504)
 }

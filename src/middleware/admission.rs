@@ -1,5 +1,5 @@
 //! Load shedding: as many requests at once as the service works well with, and a quick refusal
-//! for the rest.
+//! for the rest; of writes, logins and refreshes last.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -11,18 +11,22 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     request_context,
     route_info::{self, Access},
     step::{Inner, Step},
 };
-use crate::{config::Server, error::Error, services::health::Health, telemetry::metrics as names};
+use crate::{
+    config::Server,
+    error::Error,
+    services::health::Health,
+    shared::capacity::{Capacity, Entered, Priority},
+    telemetry::metrics as names,
+};
 
-#[derive(Clone)]
 pub struct Admission {
-    slots: Arc<Semaphore>,
+    capacity: Capacity,
     clients: Arc<Clients>,
     health: Health,
 }
@@ -32,30 +36,27 @@ pub struct Admission {
 pub struct Place(#[expect(dead_code, reason = "held, never read")] Arc<Held>);
 
 struct Held {
-    _permit: OwnedSemaphorePermit,
+    _entered: Entered,
     _share: Share,
 }
 
 impl Admission {
-    pub fn new(server: &Server, health: Health) -> Self {
+    pub fn new(server: &Server, health: Health, capacity: Capacity) -> Self {
         let most = server.max_in_flight_per_client;
-        Self {
-            slots: Arc::new(Semaphore::new(server.max_in_flight)),
-            clients: Arc::new(Clients { most, working: Mutex::default() }),
-            health,
-        }
+        Self { capacity, clients: Arc::new(Clients { most, working: Mutex::default() }), health }
     }
 
-    fn admit(&self, client: Option<IpAddr>) -> Result<Place, Error> {
+    fn admit(&self, client: Option<IpAddr>, priority: Priority) -> Result<Place, Error> {
         self.health.require_started()?;
-        let share = self.clients.clone().take(client.map(network)).ok_or_else(shed)?;
-        let permit = self.slots.clone().try_acquire_owned().map_err(|_| shed())?;
-        Ok(Place(Arc::new(Held { _permit: permit, _share: share })))
+        let share = self.clients.clone().take(client.map(network));
+        let share = share.ok_or_else(|| shed(priority))?;
+        let entered = self.capacity.enter(priority).ok_or_else(|| shed(priority))?;
+        Ok(Place(Arc::new(Held { _entered: entered, _share: share })))
     }
 }
 
-fn shed() -> Error {
-    metrics::counter!(names::HTTP_SHED).increment(1);
+fn shed(priority: Priority) -> Error {
+    metrics::counter!(names::HTTP_SHED, "priority" => priority.as_str()).increment(1);
     Error::overloaded()
 }
 
@@ -110,12 +111,13 @@ fn network(address: IpAddr) -> u128 {
 }
 
 impl Step for Admission {
-    async fn call(self, mut request: Request, inner: impl Inner) -> Response {
-        if route_info::of(&request).access == Access::Operations {
+    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
+        let route = route_info::of(&request);
+        if route.access == Access::Operations {
             return inner.run(request).await;
         }
         let client = request_context::origin(request.extensions()).address;
-        match self.admit(client) {
+        match self.admit(client, route.priority) {
             Ok(place) => {
                 request.extensions_mut().insert(place.clone());
                 let response = inner.run(request).await;

@@ -42,11 +42,10 @@ impl Authentication {
 #[derive(Debug, Clone)]
 pub struct Caller(pub Identity);
 
-#[derive(Clone)]
 pub struct Authenticate(pub Services);
 
 impl Step for Authenticate {
-    async fn call(self, mut request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
         let authentication = match route_info::of(&request).access {
             Access::Operations | Access::Open => Authentication::Anonymous,
             _ => self.authenticate(request.headers()),

@@ -1,5 +1,7 @@
 //! No body is larger than its route allows: what says so is refused unread, what does not say
-//! is cut off.
+//! is cut off. Nor is any waited for that does not keep coming.
+
+use std::fmt;
 
 use axum::{
     body::Body,
@@ -7,7 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, header};
-use http_body_util::Limited;
+use http_body::Body as _;
+use http_body_util::{LengthLimitError, Limited};
 
 use super::step::{Inner, Step};
 use crate::{
@@ -15,7 +18,6 @@ use crate::{
     error::{Code, Error},
 };
 
-#[derive(Clone)]
 pub struct BodyLimit {
     bytes: usize,
 }
@@ -27,9 +29,12 @@ impl BodyLimit {
 }
 
 impl Step for BodyLimit {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         if announced(request.headers()).is_some_and(|length| length > self.bytes as u64) {
             return too_large().into_response();
+        }
+        if request.body().is_end_stream() {
+            return inner.run(request).await;
         }
         let limit = self.bytes;
         inner.run(request.map(|body| Body::new(Limited::new(body, limit)))).await
@@ -42,4 +47,31 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
 
 pub fn too_large() -> Error {
     Error::of(Code::PayloadTooLarge)
+}
+
+/// What the listener ends a body with that does not keep coming.
+#[derive(Debug)]
+pub struct TooSlow;
+
+impl fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body did not keep coming")
+    }
+}
+
+impl std::error::Error for TooSlow {}
+
+/// Why a body could not be read.
+pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<LengthLimitError>() {
+            return too_large();
+        }
+        if error.is::<TooSlow>() {
+            return Error::of(Code::BodyTooSlow);
+        }
+        next = error.source();
+    }
+    Error::new(Code::MalformedRequest, "the body could not be read")
 }

@@ -22,7 +22,6 @@ use crate::{
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-#[derive(Clone)]
 pub struct Csrf(Arc<Rule>);
 
 struct Rule {
@@ -79,7 +78,7 @@ impl Rule {
 }
 
 impl Step for Csrf {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         if self.0.refuses(&request) {
             return Error::of(Code::CsrfRejected).into_response();
         }

@@ -22,10 +22,9 @@ use crate::{
     config::Server,
     error::{Code, Error},
     lifecycle::Lifecycle,
-    telemetry::metrics as names,
+    telemetry::{metrics as names, work},
 };
 
-#[derive(Clone)]
 pub struct Deadline {
     soft: Duration,
     hard: Duration,
@@ -37,26 +36,28 @@ impl Deadline {
         Self { soft: server.request_timeout, hard: server.hard_timeout, lifecycle }
     }
 
-    async fn unsafe_request(self, request: Request, inner: impl Inner) -> Response {
+    async fn unsafe_request(&self, request: Request, inner: impl Inner) -> Response {
         let origin = request_context::origin(request.extensions());
         let route = route_info::of(&request).template;
         let place = request.extensions().get::<Place>().cloned();
         let (soft, hard) = (self.soft, self.hard);
-        let task = self.lifecycle.spawn(async move {
+        let task = self.lifecycle.spawn(work::inherit(async move {
             let started = tokio::time::Instant::now();
             let response = timeout(hard, inner.run(request)).await;
             drop(place);
             if started.elapsed() > soft {
                 metrics::counter!(names::HTTP_LATE).increment(1);
+                let work = work::current().unwrap_or_default();
                 let status = response.as_ref().map_or(504, |response| response.status().as_u16());
                 tracing::warn!(
                     target: "mainstay::access", request_id = origin.request_id, route, status,
-                    duration_ms = started.elapsed().as_millis() as u64, late = true,
+                    duration_ms = started.elapsed().as_millis() as u64, db_ms = work.db_ms(),
+                    db_statements = work.db_statements(), late = true,
                     "an unsafe request ended after its deadline"
                 );
             }
             response.unwrap_or_else(|_| timed_out())
-        });
+        }));
         match timeout(soft, task).await {
             Ok(joined) => joined.unwrap_or_else(rethrow),
             Err(_) => timed_out(),
@@ -65,7 +66,7 @@ impl Deadline {
 }
 
 impl Step for Deadline {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         if route_info::of(&request).access == Access::Operations {
             inner.run(request).await
         } else if request.method().is_safe() {

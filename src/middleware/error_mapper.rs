@@ -66,11 +66,10 @@ impl IntoResponse for Error {
     }
 }
 
-#[derive(Clone)]
 pub struct ErrorMapper;
 
 impl Step for ErrorMapper {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         let origin = request_context::origin(request.extensions());
         let mut response = inner.run(request).await;
         let error = match response.extensions_mut().remove::<Carried>() {
@@ -203,6 +202,7 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         Kind::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
+        Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::UriTooLong => StatusCode::URI_TOO_LONG,
         Kind::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -4,7 +4,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::{Version, header};
+use http::{HeaderMap, Version, header, uri::Authority};
 
 use super::step::{Inner, Step};
 use crate::error::{Code, Error};
@@ -13,11 +13,10 @@ const MAX_URI: usize = 8 * 1024;
 const MAX_BYTES: usize = 16 * 1024;
 const MAX_FIELDS: usize = 100;
 
-#[derive(Clone)]
 pub struct HeadLimits;
 
 impl Step for HeadLimits {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         match check(&request) {
             Ok(()) => inner.run(request).await,
             Err(refusal) => refusal.into_response(),
@@ -36,11 +35,47 @@ fn check(request: &Request) -> Result<(), Error> {
     if headers.len() > MAX_FIELDS || bytes > MAX_BYTES {
         return Err(Error::of(Code::HeadersTooLarge));
     }
-    // RFC 9112, 3.2: exactly one Host, or nobody knows which site is meant.
-    let hosts = headers.get_all(header::HOST).iter().count();
+    // Tests that call the router by itself send none.
     let served = request.extensions().get::<super::client::Peer>().is_some();
-    if hosts > 1 || (served && request.version() == Version::HTTP_11 && hosts == 0) {
-        return Err(Error::new(Code::MalformedRequest, "the request must have one Host"));
+    if served && !names_one_host(request.version(), headers) {
+        return Err(Error::new(Code::MalformedRequest, "the request must have one valid Host"));
     }
     Ok(())
+}
+
+/// RFC 9112, 3.2: otherwise nobody knows which site is meant.
+pub fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_host(host.as_bytes()),
+        (None, _) => version != Version::HTTP_11,
+        _ => false,
+    }
+}
+
+/// A name or address, perhaps with a port, and nothing before it.
+fn is_host(host: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(host) else { return false };
+    let Some(port) = authority.as_str().strip_prefix(authority.host()) else { return false };
+    let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let sound = port.is_empty() || port.strip_prefix(':').is_some_and(is_number);
+    sound && !authority.host().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for host in ["a", "api.example", "127.0.0.1:8080", "[::1]", "[::1]:80", "a_b", "a:"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "a b", "a, b", "a@b", "a/b", "a?b", "a#b", "a:x", "[::1", "a\\b", "é", "", ":80",
+            "a:80:80",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use axum::{Router, body::Body};
 use tower::ServiceBuilder;
-use tower_http::{
-    compression::CompressionLayer, decompression::RequestDecompressionLayer,
-    map_request_body::MapRequestBodyLayer, map_response_body::MapResponseBodyLayer,
-};
+use tower_http::{compression::CompressionLayer, map_response_body::MapResponseBodyLayer};
 
 use crate::{
-    config::Config, lifecycle::Lifecycle, services::Services, shared::rate_limit::Limiter,
+    config::Config,
+    lifecycle::Lifecycle,
+    services::Services,
+    shared::{capacity::Capacity, rate_limit::Limiter},
 };
 
 pub mod access_log;
@@ -24,6 +24,7 @@ pub mod cookies;
 pub mod cors;
 pub mod csrf;
 pub mod deadline;
+pub mod decompression;
 pub mod error_mapper;
 pub mod head_limits;
 pub mod negotiation;
@@ -40,42 +41,45 @@ pub struct Stack {
     pub config: Arc<Config>,
     pub services: Services,
     pub limiter: Limiter,
+    pub capacity: Capacity,
     pub lifecycle: Lifecycle,
     pub routes: Arc<route_info::RouteIndex>,
 }
 
 /// Wraps all routes, the fallbacks for unknown paths and methods included.
 pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
-    let Stack { config, services, limiter, lifecycle, routes } = stack;
+    let Stack { config, services, limiter, capacity, lifecycle, routes } = stack;
     let server = &config.server;
     router.layer(
         ServiceBuilder::new()
             // First, so that every line and every answer below can name the request.
-            .layer(StepLayer(request_context::RequestContext::new(server, routes.clone())))
+            .layer(StepLayer::new(request_context::RequestContext::new(server, routes.clone())))
             // Sees the final status, and the clients that leave.
-            .layer(StepLayer(access_log::AccessLog))
-            .layer(StepLayer(security_headers::SecurityHeaders))
+            .layer(StepLayer::new(access_log::AccessLog::new(&config.telemetry)))
+            .layer(StepLayer::new(security_headers::SecurityHeaders))
             .option_layer(cors::layer(&config.cors))
             // The only place that renders refusals, those of axum and tower included.
-            .layer(StepLayer(error_mapper::ErrorMapper))
-            .layer(StepLayer(catch_panic::CatchPanic))
-            .layer(StepLayer(head_limits::HeadLimits))
+            .layer(StepLayer::new(error_mapper::ErrorMapper))
+            .layer(StepLayer::new(catch_panic::CatchPanic))
+            .layer(StepLayer::new(head_limits::HeadLimits))
             // Cheap refusals come before anything that costs.
-            .layer(StepLayer(admission::Admission::new(server, services.health.clone())))
+            .layer(StepLayer::new(admission::Admission::new(
+                server,
+                services.health.clone(),
+                capacity.clone(),
+            )))
             // Unsafe requests run on in a task of their own from here.
-            .layer(StepLayer(deadline::Deadline::new(server, lifecycle.clone())))
-            .layer(StepLayer(authenticate::Authenticate(services.clone())))
+            .layer(StepLayer::new(deadline::Deadline::new(server, lifecycle.clone())))
+            .layer(StepLayer::new(authenticate::Authenticate(services.clone())))
             // One decision for all policies of the route. Before the other refusals, so that
             // they count and say where the client stands; long before the body is read.
-            .layer(StepLayer(rate_limit::RateLimit::new(config, limiter.clone())))
-            .layer(StepLayer(csrf::Csrf::new(config)))
-            .layer(StepLayer(negotiation::Negotiation))
+            .layer(StepLayer::new(rate_limit::RateLimit::new(config, limiter.clone())))
+            .layer(StepLayer::new(csrf::Csrf::new(config)))
+            .layer(StepLayer::new(negotiation::Negotiation))
             .layer(MapResponseBodyLayer::new(Body::new))
             .layer(CompressionLayer::new().compress_when(negotiation::worth_compressing(server)))
-            .layer(MapResponseBodyLayer::new(Body::new))
-            .layer(RequestDecompressionLayer::new())
-            .layer(MapRequestBodyLayer::new(Body::new))
+            .layer(StepLayer::new(decompression::Decompression))
             // After decompression: what counts is what would be held in memory.
-            .layer(StepLayer(body_limit::BodyLimit::new(server))),
+            .layer(StepLayer::new(body_limit::BodyLimit::new(server))),
     )
 }

@@ -18,11 +18,10 @@ use crate::{
     error::{Code, Error},
 };
 
-#[derive(Clone)]
 pub struct Negotiation;
 
 impl Step for Negotiation {
-    async fn call(self, mut request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
         let route = route_info::of(&request);
         if let Err(refusal) = check(&route, &request) {
             return refusal.into_response();

@@ -26,7 +26,6 @@ use crate::{
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
-#[derive(Clone)]
 pub struct RateLimit {
     limiter: Limiter,
     rules: Arc<Rules>,
@@ -61,21 +60,25 @@ fn policy(name: &'static str, rate: Rate) -> Policy {
 impl Rules {
     /// Everybody has the default; what guards secrets has a stricter one beside it.
     fn asks(&self, request: &Request) -> Vec<(&Policy, String)> {
-        let origin = request_context::origin(request.extensions());
-        let address = origin.address.map_or_else(|| "address:none".to_owned(), network);
-        let actor = match request.extensions().get::<Authentication>() {
+        let address = || {
+            let origin = request_context::origin(request.extensions());
+            origin.address.map_or_else(|| "address:none".to_owned(), network)
+        };
+        let actor = || match request.extensions().get::<Authentication>() {
             Some(Authentication::Known(identity)) => format!("user:{}", identity.user_id),
-            _ => address.clone(),
+            _ => address(),
         };
         match route_info::of(request).limits {
             LimitClass::Unlimited => Vec::new(),
-            LimitClass::Default => vec![(&self.default, actor)],
-            LimitClass::Credentials => vec![(&self.default, actor), (&self.credentials, address)],
+            LimitClass::Default => vec![(&self.default, actor())],
+            LimitClass::Credentials => {
+                vec![(&self.default, actor()), (&self.credentials, address())]
+            }
             LimitClass::Refresh => {
                 let token = self.cookies.refresh_token(request.headers());
                 let session = token.as_deref().and_then(claimed_session);
-                let session = session.map_or_else(|| address.clone(), |id| format!("session:{id}"));
-                vec![(&self.default, address), (&self.refresh, session)]
+                let session = session.map_or_else(address, |id| format!("session:{id}"));
+                vec![(&self.default, address()), (&self.refresh, session)]
             }
         }
     }
@@ -90,7 +93,7 @@ fn network(address: IpAddr) -> String {
 }
 
 impl Step for RateLimit {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         if !self.rules.enabled {
             return inner.run(request).await;
         }

@@ -16,7 +16,6 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_ID: usize = 128;
 const MAX_USER_AGENT: usize = 256;
 
-#[derive(Clone)]
 pub struct RequestContext {
     client: Arc<ClientAddress>,
     routes: Arc<RouteIndex>,
@@ -41,7 +40,7 @@ impl RequestContext {
 }
 
 impl Step for RequestContext {
-    async fn call(self, mut request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
         let route = self.routes.find(&request);
         let origin = self.origin(&request);
         let id = HeaderValue::from_str(&origin.request_id);

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use axum::extract::{MatchedPath, Request};
 use http::Method;
 
+use crate::shared::capacity::Priority;
+
 /// Who may call a route. The handler's parameters enforce it; this names it for the layers that
 /// run before, for the API description and for the test that holds the two together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +41,7 @@ pub struct RouteInfo {
     pub template: &'static str,
     pub access: Access,
     pub limits: LimitClass,
+    pub priority: Priority,
     /// Whether the route has query parameters.
     pub takes_query: bool,
 }
@@ -50,6 +53,7 @@ const UNKNOWN: RouteInfo = RouteInfo {
     template: UNMATCHED,
     access: Access::Open,
     limits: LimitClass::Default,
+    priority: Priority::Normal,
     takes_query: true,
 };
 

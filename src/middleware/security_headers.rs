@@ -25,11 +25,10 @@ const ALWAYS: [(HeaderName, HeaderValue); 5] = [
     ),
 ];
 
-#[derive(Clone)]
 pub struct SecurityHeaders;
 
 impl Step for SecurityHeaders {
-    async fn call(self, request: Request, inner: impl Inner) -> Response {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
         let access = route_info::of(&request).access;
         let mut response = inner.run(request).await;
         let headers = response.headers_mut();

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,7 +13,11 @@ use tower::{Layer, Service};
 
 /// What lies further in.
 pub trait Inner:
-    Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+    Service<Request, Response = Response, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
 {
     /// Runs the rest of the stack.
     fn run(mut self, request: Request) -> impl Future<Output = Response> + Send {
@@ -30,30 +35,51 @@ impl<S> Inner for S where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send>
         + Clone
         + Send
+        + Sync
         + 'static
 {
 }
 
 /// One layer of the stack.
-pub trait Step: Clone + Send + Sync + 'static {
-    fn call(self, request: Request, inner: impl Inner) -> impl Future<Output = Response> + Send;
+pub trait Step: Send + Sync + 'static {
+    fn call(&self, request: Request, inner: impl Inner) -> impl Future<Output = Response> + Send;
 }
 
-#[derive(Clone)]
-pub struct StepLayer<M>(pub M);
+pub struct StepLayer<M>(Arc<M>);
+
+impl<M> StepLayer<M> {
+    pub fn new(step: M) -> Self {
+        Self(Arc::new(step))
+    }
+}
+
+impl<M> Clone for StepLayer<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 impl<M: Step, S> Layer<S> for StepLayer<M> {
     type Service = StepService<M, S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        StepService { step: self.0.clone(), inner }
+        StepService(Arc::new(Stacked { step: self.0.clone(), inner }))
     }
 }
 
-#[derive(Clone)]
-pub struct StepService<M, S> {
-    step: M,
+/// Shared: each step needs what is below it for as long as the request lasts, and to clone that
+/// by value at every step would cost the square of their number.
+pub struct StepService<M, S>(Arc<Stacked<M, S>>);
+
+struct Stacked<M, S> {
+    step: Arc<M>,
     inner: S,
+}
+
+impl<M, S> Clone for StepService<M, S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
 impl<M: Step, S: Inner> Service<Request> for StepService<M, S> {
@@ -61,12 +87,12 @@ impl<M: Step, S: Inner> Service<Request> for StepService<M, S> {
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let (step, inner) = (self.step.clone(), self.inner.clone());
-        Box::pin(async move { Ok(step.call(request, inner).await) })
+        let this = self.0.clone();
+        Box::pin(async move { Ok(this.step.call(request, this.inner.clone()).await) })
     }
 }

@@ -23,7 +23,8 @@ pub struct NewToken<'a> {
 }
 
 /// Takes the place of an older one. False, and nothing is changed, when there is no account that
-/// may be used, or it has been sent as many within the hour as are allowed.
+/// may be used, or it has been sent as many within the hour as are allowed and the last one still
+/// holds: nobody keeps an owner from a link by asking for links.
 pub async fn issue(conn: &mut PgConnection, token: &NewToken<'_>, allowed: i32) -> Result<bool> {
     let (new_email, new_key) = token.new_email.unzip();
     let issued = sqlx::query!(
@@ -39,7 +40,7 @@ pub async fn issue(conn: &mut PgConnection, token: &NewToken<'_>, allowed: i32) 
              issues = case when t.window_start > now() - interval '1 hour' then t.issues + 1 else 1 end,
              window_start = case when t.window_start > now() - interval '1 hour'
                             then t.window_start else now() end
-         where t.issues < $9 or t.window_start <= now() - interval '1 hour'",
+         where t.issues < $9 or t.window_start <= now() - interval '1 hour' or t.expires_at <= now()",
         token.id.0,
         token.user_id.map(|id| id.0),
         token.purpose.as_str(),

@@ -9,5 +9,6 @@ pub mod keys;
 pub mod login_failures;
 pub mod mail_tokens;
 pub mod refresh_tokens;
+pub mod server;
 pub mod sessions;
 pub mod users;

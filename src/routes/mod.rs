@@ -12,6 +12,7 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use crate::{
     middleware::route_info::{Access, LimitClass, RouteIndex, RouteInfo},
     services::Services,
+    shared::capacity::Priority,
 };
 
 mod audit;
@@ -73,15 +74,23 @@ pub fn table() -> Vec<Route> {
     domains.into_iter().flatten().collect()
 }
 
+impl Route {
+    /// When not all can be served: a write, a login or a refresh that is refused costs somebody
+    /// more than a read that is tried again.
+    pub fn priority(&self) -> Priority {
+        if self.method.is_safe() { Priority::Normal } else { Priority::Critical }
+    }
+}
+
 /// The router of the rows to include, without its layers, and the index by which the layers
 /// know them.
 pub fn build(include: impl Fn(&Route) -> bool) -> (Router<Services>, RouteIndex) {
     let mut index = RouteIndex::default();
     let mut router = Router::new();
     for route in table().into_iter().filter(include) {
-        let takes_query = takes_query(&route);
+        let (takes_query, priority) = (takes_query(&route), route.priority());
         let Route { method, path, access, limits, handler, .. } = route;
-        index.insert(method, RouteInfo { template: path, access, limits, takes_query });
+        index.insert(method, RouteInfo { template: path, access, limits, priority, takes_query });
         router = router.route(path, handler);
     }
     (router, index)

@@ -182,7 +182,7 @@ impl Facts {
             // A foreign page's cookie is refused wherever something may change.
             "403" => matches!(self.access, Access::Staff | Access::Admin) || self.is_unsafe,
             "406" => self.is_api,
-            "413" | "415" => self.has_body,
+            "408" | "413" | "415" => self.has_body,
             "400" => self.has_query || self.has_body || self.has_id,
             // Parameters that are not known are refused also where there are none.
             "422" => true,

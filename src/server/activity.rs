@@ -8,7 +8,7 @@ use std::sync::{
 
 use tokio::time::Instant;
 
-use super::connection::Timers;
+use super::{connection::Timers, streams::Streams};
 
 #[derive(Clone)]
 pub struct Activity(Arc<Inner>);
@@ -18,6 +18,7 @@ struct Inner {
     /// Bytes of an answer wait for the client to read.
     stuck: AtomicBool,
     waiting: Mutex<Waiting>,
+    streams: Streams,
 }
 
 /// Between requests.
@@ -40,6 +41,7 @@ impl Activity {
             in_flight: AtomicUsize::new(0),
             stuck: AtomicBool::new(false),
             waiting: Mutex::new(waiting),
+            streams: Streams::default(),
         }))
     }
 
@@ -49,7 +51,8 @@ impl Activity {
         let mut waiting = self.waiting();
         *waiting = Waiting { head: None, fresh: false, multiplexed, ..*waiting };
         drop(waiting);
-        Working(self.clone())
+        self.0.streams.began();
+        Working { activity: self.clone(), multiplexed, seen_through: false }
     }
 
     pub fn is_idle(&self) -> bool {
@@ -65,19 +68,26 @@ impl Activity {
         self.0.stuck.store(stuck, Ordering::Relaxed);
     }
 
-    pub fn bytes_came(&self) {
+    pub fn bytes_came(&self, count: usize) {
         if self.is_idle() {
             let mut waiting = self.waiting();
             if !waiting.multiplexed || waiting.fresh {
                 waiting.head.get_or_insert_with(Instant::now);
+            } else {
+                self.0.streams.stray_bytes(count);
             }
         }
     }
 
-    /// Until when the next head must have come; `None` while requests are under way.
+    pub fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+
+    /// Until when the next head must have come, or while requests are under way, until when an
+    /// answer that the client's window holds back must be read on.
     pub fn read_deadline(&self, timers: &Timers) -> Option<Instant> {
         if !self.is_quiet() {
-            return None;
+            return self.0.streams.unread_deadline(timers.write);
         }
         let waiting = *self.waiting();
         Some(match waiting.head {
@@ -93,12 +103,26 @@ impl Activity {
 }
 
 /// A request that is under way.
-pub struct Working(Activity);
+pub struct Working {
+    activity: Activity,
+    pub multiplexed: bool,
+    /// Whether the client took all of the answer.
+    pub seen_through: bool,
+}
+
+impl Working {
+    pub fn streams(&self) -> &Streams {
+        self.activity.streams()
+    }
+}
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.0.waiting().since = Instant::now();
-        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.multiplexed {
+            self.streams().ended(self.seen_through);
+        }
+        self.activity.waiting().since = Instant::now();
+        self.activity.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -125,10 +149,10 @@ mod tests {
         drop(activity.begin(false));
         assert_eq!(left(&activity), Some(75));
         tokio::time::advance(Duration::from_secs(60)).await;
-        activity.bytes_came();
+        activity.bytes_came(1);
         assert_eq!(left(&activity), Some(10));
         tokio::time::advance(Duration::from_secs(4)).await;
-        activity.bytes_came();
+        activity.bytes_came(1);
         assert_eq!(left(&activity), Some(6));
     }
 
@@ -139,7 +163,7 @@ mod tests {
         drop(one);
         assert_eq!(left(&activity), None);
         drop(two);
-        activity.bytes_came();
+        activity.bytes_came(1);
         assert_eq!(left(&activity), Some(75), "a ping is no head");
     }
 }

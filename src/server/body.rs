@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::activity::Working;
+use crate::middleware::body_limit::TooSlow;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,6 +26,8 @@ const RATE: u64 = 1024;
 /// How much of an unwanted body is read, and for how long.
 const DRAIN_BYTES: u64 = 4 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How much of an HTTP/2 answer waits for the client's window.
+const PIECE: usize = 16 * 1024;
 
 pub struct TimedBody {
     /// Taken when it is drained.
@@ -78,7 +81,7 @@ impl Body for TimedBody {
             Poll::Pending => {
                 ready!(self.poll_timer(cx));
                 self.ended = true;
-                Poll::Ready(Some(Err("the body did not keep coming".into())))
+                Poll::Ready(Some(Err(TooSlow.into())))
             }
         }
     }
@@ -115,12 +118,49 @@ async fn drain(mut rest: Incoming) {
 /// An answer's body, and with it the knowledge that its request is under way.
 pub struct Outgoing {
     body: axum::body::Body,
-    _working: Working,
+    working: Working,
+    /// By this the client's progress is known, where the connection does not show it.
+    answer: u64,
+    /// What is not handed out yet of a large frame.
+    rest: Bytes,
 }
 
 impl Outgoing {
-    pub fn new(body: axum::body::Body, working: Working) -> Self {
-        Self { body, _working: working }
+    pub fn new(body: axum::body::Body, mut working: Working, is_head: bool) -> Self {
+        working.seen_through = is_head || body.is_end_stream();
+        let answer = working.streams().new_answer();
+        let outgoing = Self { body, working, answer, rest: Bytes::new() };
+        outgoing.turn_of_client(!outgoing.working.seen_through);
+        outgoing
+    }
+
+    fn turn_of_client(&self, is_theirs: bool) {
+        let streams = self.working.streams();
+        match is_theirs {
+            _ if !self.working.multiplexed => {}
+            true => streams.waits_for_client(self.answer),
+            false => streams.waits_for_us(self.answer),
+        }
+    }
+
+    /// In HTTP/2 a frame waits in memory until the client's window takes all of it, so it is
+    /// handed out in pieces, and asking for the next one is progress.
+    fn next_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if !self.rest.is_empty() {
+            let piece = self.rest.split_to(PIECE.min(self.rest.len()));
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        let mut next = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut next
+            && let Some(data) = frame.data_mut().filter(|data| data.len() > PIECE)
+            && self.working.multiplexed
+        {
+            self.rest = data.split_off(PIECE);
+        }
+        Poll::Ready(next)
     }
 }
 
@@ -132,14 +172,24 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let next = self.next_piece(cx);
+        self.working.seen_through |= matches!(next, Poll::Ready(None)) || self.is_end_stream();
+        self.turn_of_client(matches!(next, Poll::Ready(Some(_))));
+        next
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
+        // It is asked for before the first frame, when there is no rest.
         self.body.size_hint()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.turn_of_client(false);
     }
 }

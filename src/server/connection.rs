@@ -3,8 +3,8 @@
 use std::{convert::Infallible, net::SocketAddr, pin::Pin, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use http::{HeaderValue, Request, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, Request, Version, header};
+use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulConnection},
@@ -17,7 +17,11 @@ use super::{
     body::{Outgoing, TimedBody},
     timed_io::TimedIo,
 };
-use crate::{config::Server, lifecycle::Lifecycle, middleware::client::Peer};
+use crate::{
+    config::Server,
+    lifecycle::Lifecycle,
+    middleware::{client::Peer, head_limits::names_one_host},
+};
 
 /// HTTP/2 streams of one connection at once.
 const MAX_STREAMS: u32 = 128;
@@ -62,14 +66,14 @@ pub async fn serve(
         let (router, draining, working) = (router.clone(), draining.clone(), working.clone());
         async move {
             let working = working.begin(request.version() == Version::HTTP_2);
-            let closes = closes(&request);
+            let (closes, is_head) = (closes(&request), request.method() == Method::HEAD);
             let request = prepare(request, peer, timers.body_grace);
             let mut response = router.oneshot(request).await?;
             if closes || draining.is_cancelled() {
                 close_after(&mut response);
             }
             // Under way until its last byte: a stream may be silent for long.
-            Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, working)))
+            Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, working, is_head)))
         }
     });
     let builder = builder();
@@ -124,15 +128,21 @@ fn builder() -> auto::Builder<TokioExecutor> {
 }
 
 fn prepare(request: Request<Incoming>, peer: SocketAddr, grace: Duration) -> Request<Body> {
-    let mut request = request.map(|body| Body::new(TimedBody::new(body, grace)));
+    let mut request = request.map(|body| match body.is_end_stream() {
+        true => Body::empty(),
+        false => Body::new(TimedBody::new(body, grace)),
+    });
     request.extensions_mut().insert(Peer(peer));
     request
 }
 
 /// hyper drops a Content-Length beside Transfer-Encoding in silence: what follows on such a
-/// connection may be somebody else's idea of a request (RFC 9112, 6.1).
+/// connection may be somebody else's idea of a request (RFC 9112, 6.1). So may what follows a head
+/// that names no host or several, or asks for a tunnel.
 fn closes(request: &Request<Incoming>) -> bool {
     request.headers().contains_key(header::TRANSFER_ENCODING)
+        || request.method() == Method::CONNECT
+        || !names_one_host(request.version(), request.headers())
 }
 
 /// HTTP/2 has GOAWAY instead, which hyper sends when the connection is shut down.

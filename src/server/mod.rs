@@ -22,6 +22,7 @@ mod activity;
 mod body;
 mod connection;
 mod door;
+mod streams;
 mod timed_io;
 
 use connection::Timers;

@@ -55,8 +55,12 @@ impl AsyncRead for TimedIo {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            if buffer.filled().len() > before {
-                self.activity.bytes_came();
+            let came = buffer.filled().len() - before;
+            if came > 0 {
+                self.activity.bytes_came(came);
+            }
+            if self.activity.streams().is_abused() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             return Poll::Ready(result);
         }

@@ -173,6 +173,7 @@ impl Health {
             tracing::error!("Postgres does not answer");
         }
         gauge("postgres", up);
+        gauge("migrations", migrations.status == Standing::Ok);
         self.write(|state| (state.postgres, state.migrations) = (postgres, migrations));
     }
 
@@ -197,6 +198,8 @@ impl Health {
 
     fn write(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let ready = self.readiness().status != Standing::Unavailable;
+        metrics::gauge!(names::READY).set(f64::from(u8::from(ready)));
     }
 
     /// For requests that need start-up work to be done.

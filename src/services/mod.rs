@@ -7,6 +7,7 @@ use crate::shared::{clock::Clock, cursor::CursorKey};
 
 pub mod audit;
 pub mod auth;
+pub mod doctor;
 pub mod health;
 pub mod jobs;
 pub mod mail;

@@ -1,8 +1,9 @@
 //! Argon2id on threads of its own, with a bounded queue.
 //!
 //! A hash costs tens of milliseconds of one core and 19 MiB. A fixed number of threads, each
-//! with one block of memory that it uses again, bounds both however many log in at once; what
-//! does not fit the queue is refused at once instead of making everybody slow.
+//! with one block of memory that it uses again, bounds both however many log in at once. A place
+//! in the queue is reserved before any other work is done for a password, so that what does not
+//! fit is refused at once and costs nothing else.
 
 use std::{
     num::NonZero,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version, password_hash::phc};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::crypto;
 use crate::{
@@ -44,10 +45,19 @@ type Task = Box<dyn FnOnce(&mut Vec<Block>) + Send>;
 
 #[derive(Clone)]
 pub struct PasswordHasher {
-    queue: mpsc::SyncSender<Task>,
+    queue: mpsc::Sender<Task>,
+    /// One for each password at work or waiting.
+    places: Arc<Semaphore>,
     params: Params,
     /// Compared with when there is no account, so that the answer takes the same time.
     decoy: Arc<str>,
+}
+
+/// A place in the queue, for one password at a time.
+pub struct Place<'a> {
+    hasher: &'a PasswordHasher,
+    /// Shared with the work: what nobody waits for any more still stands in the queue.
+    permit: Arc<OwnedSemaphorePermit>,
 }
 
 impl PasswordHasher {
@@ -55,15 +65,28 @@ impl PasswordHasher {
     pub fn start(threads: usize, queue: usize, cost: Cost) -> Result<Self> {
         let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(HASH_LEN))
             .map_err(|error| Error::internal(error.to_string()))?;
-        let (sender, receiver) = mpsc::sync_channel(queue.max(1));
-        spawn_threads(threads_or_default(threads), receiver)?;
+        let threads = threads_or_default(threads);
+        let (sender, receiver) = mpsc::channel();
+        spawn_threads(threads, receiver)?;
+        let places = Arc::new(Semaphore::new(threads + queue.max(1)));
         let decoy = encode(&params, &[0; SALT_LEN], &[0; HASH_LEN])?.into();
-        Ok(Self { queue: sender, params, decoy })
+        Ok(Self { queue: sender, places, params, decoy })
     }
 
+    /// Refuses when as many passwords wait as may.
+    pub fn reserve(&self) -> Result<Place<'_>> {
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
+            metrics::counter!(names::HASH_REFUSED).increment(1);
+            Error::overloaded()
+        })?;
+        Ok(Place { hasher: self, permit: Arc::new(permit) })
+    }
+}
+
+impl Place<'_> {
     /// A PHC string `$argon2id$v=19$m=..,t=..,p=1$salt$hash`.
     pub async fn hash(&self, password: Password) -> Result<String> {
-        let params = self.params.clone();
+        let params = self.hasher.params.clone();
         self.run(move |memory| {
             let salt = crypto::random::<SALT_LEN>();
             let out = argon2id(&params, &password, &salt, memory)?;
@@ -74,9 +97,9 @@ impl PasswordHasher {
 
     /// Compares in constant time. `None` for `stored` costs the same and never matches.
     pub async fn verify(&self, password: Password, stored: Option<String>) -> Result<Verdict> {
-        let today = self.params.clone();
+        let today = self.hasher.params.clone();
         let known = stored.is_some();
-        let stored = stored.unwrap_or_else(|| self.decoy.to_string());
+        let stored = stored.unwrap_or_else(|| self.hasher.decoy.to_string());
         let verdict = self.run(move |memory| compare(&today, &password, &stored, memory)).await?;
         Ok(if known { verdict } else { Verdict::Mismatch })
     }
@@ -86,7 +109,7 @@ impl PasswordHasher {
         work: impl FnOnce(&mut Vec<Block>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, wait) = oneshot::channel();
-        let queued = Instant::now();
+        let (queued, permit) = (Instant::now(), self.permit.clone());
         metrics::gauge!(names::HASH_QUEUE).increment(1.0);
         let task: Task = Box::new(move |memory| {
             metrics::gauge!(names::HASH_QUEUE).decrement(1.0);
@@ -95,12 +118,9 @@ impl PasswordHasher {
             if !answer.is_closed() {
                 let _ = answer.send(work(memory));
             }
+            drop(permit);
         });
-        self.queue.try_send(task).map_err(|_| {
-            metrics::gauge!(names::HASH_QUEUE).decrement(1.0);
-            metrics::counter!(names::HASH_REFUSED).increment(1);
-            Error::overloaded()
-        })?;
+        self.hasher.queue.send(task).map_err(|gone| Error::internal(gone.to_string()))?;
         wait.await.map_err(Error::internal)?
     }
 }
@@ -202,67 +222,70 @@ mod tests {
         Password::parse("password", text).unwrap()
     }
 
+    async fn hash(hasher: &PasswordHasher, text: &str) -> Result<String> {
+        hasher.reserve()?.hash(password(text)).await
+    }
+
+    async fn verify(hasher: &PasswordHasher, text: &str, stored: Option<&str>) -> Verdict {
+        let place = hasher.reserve().unwrap();
+        place.verify(password(text), stored.map(str::to_owned)).await.unwrap()
+    }
+
     #[tokio::test]
     async fn a_hash_is_a_salted_phc_string_that_matches_its_password_only() {
         let hasher =
             PasswordHasher::start(1, 4, Cost { memory_kib: 19456, iterations: 2 }).unwrap();
-        let stored = hasher.hash(password("orbit velvet")).await.unwrap();
+        let stored = hash(&hasher, "orbit velvet").await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
-        assert_ne!(stored, hasher.hash(password("orbit velvet")).await.unwrap());
-        let verify = |text| hasher.verify(password(text), Some(stored.clone()));
-        assert_eq!(verify("orbit velvet").await.unwrap(), Verdict::Match);
-        assert_eq!(verify("orbit velvet ").await.unwrap(), Verdict::Mismatch);
+        assert_ne!(stored, hash(&hasher, "orbit velvet").await.unwrap());
+        assert_eq!(verify(&hasher, "orbit velvet", Some(&stored)).await, Verdict::Match);
+        assert_eq!(verify(&hasher, "orbit velvet ", Some(&stored)).await, Verdict::Mismatch);
     }
 
     #[tokio::test]
     async fn every_byte_of_a_long_password_counts() {
         let hasher = PasswordHasher::start(1, 4, CHEAP).unwrap();
         let long = "\u{e9}".repeat(128);
-        let stored = hasher.hash(password(&long)).await.unwrap();
+        let stored = hash(&hasher, &long).await.unwrap();
+        assert_eq!(verify(&hasher, &long, Some(&stored)).await, Verdict::Match);
         let shorter = "\u{e9}".repeat(127);
-        assert_eq!(
-            hasher.verify(password(&long), Some(stored.clone())).await.unwrap(),
-            Verdict::Match
-        );
-        assert_eq!(
-            hasher.verify(password(&shorter), Some(stored)).await.unwrap(),
-            Verdict::Mismatch
-        );
+        assert_eq!(verify(&hasher, &shorter, Some(&stored)).await, Verdict::Mismatch);
     }
 
     #[tokio::test]
     async fn a_hash_of_another_cost_is_recognised_as_outdated() {
         let old = PasswordHasher::start(1, 4, CHEAP).unwrap();
         let new = PasswordHasher::start(1, 4, Cost { memory_kib: 64, iterations: 2 }).unwrap();
-        let stored = old.hash(password("orbit")).await.unwrap();
-        assert_eq!(
-            new.verify(password("orbit"), Some(stored)).await.unwrap(),
-            Verdict::MatchOutdated
-        );
+        let stored = hash(&old, "orbit").await.unwrap();
+        assert_eq!(verify(&new, "orbit", Some(&stored)).await, Verdict::MatchOutdated);
     }
 
     #[tokio::test]
     async fn no_account_never_matches_even_the_decoy() {
         let hasher = PasswordHasher::start(1, 4, CHEAP).unwrap();
-        assert_eq!(hasher.verify(password(""), None).await.unwrap(), Verdict::Mismatch);
+        assert_eq!(verify(&hasher, "", None).await, Verdict::Mismatch);
     }
 
     #[tokio::test]
     async fn beyond_the_queue_the_answer_is_a_refusal_at_once() {
-        let hasher =
-            PasswordHasher::start(1, 1, Cost { memory_kib: 65536, iterations: 3 }).unwrap();
-        let all = (0..16).map(|_| {
-            let hasher = hasher.clone();
-            tokio::spawn(async move { hasher.hash(password("orbit")).await })
-        });
-        let mut refused = 0;
-        for one in all.collect::<Vec<_>>() {
-            if let Err(error) = one.await.unwrap() {
-                assert_eq!(error.code(), crate::error::Code::Overloaded);
-                assert!(error.retry_after_secs().is_some());
-                refused += 1;
-            }
+        let hasher = PasswordHasher::start(1, 3, CHEAP).unwrap();
+        let places: Vec<_> = (0..4).map(|_| hasher.reserve().unwrap()).collect();
+        let Err(error) = hasher.reserve() else { panic!("a fifth place") };
+        assert_eq!(error.code(), crate::error::Code::Overloaded);
+        assert!(error.retry_after_secs().is_some());
+        drop(places);
+        assert!(hash(&hasher, "orbit").await.is_ok(), "there is room again");
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_nobody_waits_for_keeps_its_place_until_its_turn() {
+        let slow = Cost { memory_kib: 65536, iterations: 3 };
+        let hasher = PasswordHasher::start(1, 1, slow).unwrap();
+        for _ in 0..2 {
+            let place = hasher.reserve().unwrap();
+            let left = tokio::time::timeout(std::time::Duration::ZERO, place.hash(password("")));
+            assert!(left.await.is_err());
         }
-        assert!(refused >= 8, "{refused} of 16 were refused");
+        assert!(hasher.reserve().is_err());
     }
 }

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use super::{process, runtime};
+
 /// What kind of series a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
@@ -40,7 +42,9 @@ metrics_table! {
     HTTP_IN_FLIGHT "http_requests_in_flight" Gauge None,
         "Requests being worked on, those that outlived their deadline included";
     HTTP_SHED "http_requests_shed_total" Counter None,
-        "Requests refused because the service was working at its limit";
+        "Requests refused because the service was working at its limit, by priority";
+    HTTP_LIMIT "http_requests_limit" Gauge None,
+        "Requests worked on at once at present; falls while work waits for connections or processors";
     HTTP_ABANDONED "http_requests_abandoned_total" Counter None,
         "Requests whose client left before the answer";
     HTTP_LATE "http_requests_late_total" Counter None,
@@ -109,6 +113,38 @@ metrics_table! {
         "Connections to the mail relay that were opened";
     HEALTH "health_check_up" Gauge None,
         "1 when the checked dependency answers, by check";
+    LOG_DROPPED "log_lines_dropped_total" Counter None,
+        "Log lines lost because nobody read them";
+    SPANS_EXPORTED "trace_spans_exported_total" Counter None,
+        "Spans that the collector has taken";
+    SPANS_LOST "trace_spans_lost_total" Counter None,
+        "Spans lost because the collector was too slow or away";
+    READY "ready" Gauge None,
+        "1 while this instance takes traffic, as /health/ready tells it";
+    BUILD_INFO "build_info" Gauge None,
+        "1, by version";
+    PROCESS_CPU "process_cpu_seconds_total" Counter Some(Unit::Seconds),
+        "Processor time the process has used";
+    PROCESS_MEMORY "process_resident_memory_bytes" Gauge Some(Unit::Bytes),
+        "Memory of the process that is in RAM";
+    PROCESS_THREADS "process_threads" Gauge None,
+        "Threads of the process";
+    PROCESS_FDS "process_open_fds" Gauge None,
+        "Open file descriptors";
+    PROCESS_MAX_FDS "process_max_fds" Gauge None,
+        "File descriptors the process may open";
+    PROCESS_START "process_start_time_seconds" Gauge Some(Unit::Seconds),
+        "When the process started, since the epoch";
+    RUNTIME_WORKERS "runtime_workers" Gauge None,
+        "Threads of the async runtime";
+    RUNTIME_TASKS "runtime_tasks_alive" Gauge None,
+        "Tasks of the async runtime";
+    RUNTIME_QUEUE "runtime_queue_length" Gauge None,
+        "Tasks that wait in the queue all threads of the runtime share";
+    RUNTIME_BUSY "runtime_busy_seconds_total" Counter Some(Unit::Seconds),
+        "Time the threads of the runtime were not idle";
+    RUNTIME_LAG "runtime_lag_seconds" Histogram Some(Unit::Seconds),
+        "How late the async runtime wakes a task";
 }
 
 /// Upper bounds in seconds, from a cache hit to the request deadline.
@@ -125,9 +161,22 @@ pub fn install() -> PrometheusHandle {
                 .and_then(|builder| builder.install_recorder())
                 .expect("buckets are not empty and this is the only recorder");
             describe_all();
+            metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
             handle
         })
         .clone()
+}
+
+/// All of it in the text format of Prometheus.
+pub fn render() -> String {
+    let mut text = install().render();
+    for (name, value) in process::figures().into_iter().chain(runtime::figures()) {
+        let metric = ALL.iter().find(|metric| metric.name == name);
+        let metric = metric.expect("what is measured is in the table");
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        text += &format!("# HELP {name} {}\n# TYPE {name} {kind}\n{name} {value}\n\n", metric.help);
+    }
+    text
 }
 
 fn describe_all() {

@@ -57,6 +57,7 @@ async fn deadlocked_transactions_are_tried_again_and_both_succeed() {
     let app = TestApp::new().await;
     app.execute("create table pairs (id int primary key, n int not null default 0)").await;
     app.execute("insert into pairs values (1), (2)").await;
+    app.execute("grant all on pairs to public").await;
     let bump = |first: i32, second: i32| {
         let db = app.app.db.clone();
         tokio::spawn(async move {

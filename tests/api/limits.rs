@@ -91,3 +91,27 @@ async fn the_credentials_limit_counts_by_address_before_the_body_is_read() {
     login("2001:db8::3").await.expect_problem(429, "RATE_LIMITED");
     login("2001:db8:0:1::3").await.expect(415);
 }
+
+/// In process the peer is this machine, which is not on the list here.
+#[tokio::test]
+async fn whoever_is_not_a_trusted_proxy_cannot_hide_behind_other_addresses() {
+    let vars = [
+        ("APP__LIMITS__ENABLED", "true"),
+        ("APP__LIMITS__CREDENTIALS", "4/1m"),
+        ("APP__SERVER__FORWARDED_HEADER", "x-forwarded-for"),
+        ("APP__SERVER__TRUSTED_PROXIES", "10.0.0.0/8"),
+    ];
+    let app = TestApp::with(&vars).await;
+    // Who signs in counts as well.
+    let ada = app.customer("ada").await;
+    let names = ["x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "x-user-id"];
+    let mut statuses = Vec::new();
+    for (n, name) in names.into_iter().enumerate() {
+        let call = app.post("/api/v1/auth/login").header(name, format!("198.51.100.{n}"));
+        statuses.push(call.text("text/plain", "x").send().await.status.as_u16());
+    }
+    assert_eq!(statuses, [415, 415, 415, 429, 429]);
+    let call = app.get("/api/v1/users/me").bearer(&ada.access);
+    let me = call.header("x-user-id", "1").header("x-forwarded-user", "root").send().await;
+    assert_eq!(me.expect(200).json()["id"], ada.id);
+}

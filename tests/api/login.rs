@@ -145,3 +145,22 @@ async fn known_and_unknown_addresses_cost_the_same_statements() {
     }
     assert_eq!(seen[0], seen[1]);
 }
+
+#[tokio::test]
+async fn a_login_that_finds_no_place_in_the_queue_asks_the_database_nothing() {
+    let small = [("APP__AUTH__HASH_QUEUE", "1"), ("APP__AUTH__HASH_THREADS", "1")];
+    let app = TestApp::with(&small).await;
+    let flood = (0..10).map(|_| app.login("nobody@example.com", "wrong-velvet-lantern"));
+    let (answers, statements) = statements::during(futures_util::future::join_all(flood)).await;
+    let (heard, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer.status == 401);
+    let looks = statements.iter().filter(|text| text.contains("login_failures")).count();
+    let (_, of_one) = statements::during(app.login("nobody@example.com", "wrong-velvet")).await;
+    let each = of_one.iter().filter(|text| text.contains("login_failures")).count();
+    assert_eq!(looks, heard.len() * each, "{statements:?}");
+    assert_eq!((heard.len(), refused.len()), (2, 8));
+    for answer in refused {
+        let answer = answer.expect_problem(503, "OVERLOADED");
+        assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|secs| secs > 0));
+    }
+}

@@ -139,6 +139,9 @@ async fn a_mailbox_is_not_flooded() {
     }
     assert_eq!(try_issue(&app, &ada, Purpose::ResetPassword).await, None);
     assert!(secret(&app, last.unwrap(), Purpose::ResetPassword).await.is_some(), "the last holds");
+    app.execute("update mail_tokens set expires_at = now()").await;
+    assert!(try_issue(&app, &ada, Purpose::ResetPassword).await.is_some(), "the last has expired");
+    assert_eq!(try_issue(&app, &ada, Purpose::ResetPassword).await, None);
     app.execute("update mail_tokens set window_start = now() - interval '61 minutes'").await;
     assert!(try_issue(&app, &ada, Purpose::ResetPassword).await.is_some());
     assert_eq!(app.count("select issues::bigint from mail_tokens").await, 1);

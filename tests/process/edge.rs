@@ -111,6 +111,10 @@ async fn bodies_that_stop_coming_give_their_places_back() {
     })
     .await;
     kept("places held by stalled bodies", began.elapsed(), Duration::from_millis(1200));
+    for stream in &mut stalled {
+        let (answer, _) = until_closed(stream, began).await;
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("BODY_TOO_SLOW"), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,23 +8,36 @@
 
 mod support;
 
+mod account_mail;
 mod boot;
 mod commands;
 mod configuration;
 mod departing_clients;
+mod doctor;
 mod edge;
+mod exhaustion;
 mod forced_shutdown;
+mod http2;
+mod jobs;
 mod key_rotation;
+mod log_pipe;
 mod mail_letters;
 mod mail_relay;
 mod mail_relay_fails;
 mod mail_relay_tls;
+mod metrics;
+mod overload;
+mod password_hashes;
 mod postgres_hangs;
 mod postgres_restarts;
 mod redis_faults;
 mod refresh_tokens;
 mod revocation;
+mod roles;
 mod rolling_restart;
 mod secrecy;
 mod shutdown;
 mod signing_keys;
+mod smuggling;
+mod traces;
+mod typescript;

@@ -1,4 +1,5 @@
-//! One of two instances behind nginx is terminated under load and replaced: nobody notices.
+//! Three instances behind nginx are terminated under load and replaced, one after the other: nobody
+//! notices.
 
 use std::{
     sync::{Arc, Mutex},
@@ -8,18 +9,26 @@ use std::{
 use reqwest::Method;
 use serde_json::json;
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
 use crate::support::{
-    Api, Database, Instance, Load, Reply, Settings, Tokens,
+    Api, Database, Instance, Load, Person, Reply, Settings, Tokens,
     load::Outcomes,
     nginx::{Nginx, free_port},
+    raw,
     timing::say,
 };
+
+const INSTANCES: usize = 3;
 
 struct Fleet {
     database: Database,
     settings: Settings,
-    ports: [u16; 2],
-    instances: [Instance; 2],
+    ports: Vec<u16>,
+    instances: Vec<Instance>,
     nginx: Nginx,
     /// The ids of the changes that were acknowledged.
     changed: Arc<Mutex<Vec<String>>>,
@@ -30,10 +39,12 @@ impl Fleet {
         let database = Database::create().await;
         let settings =
             Settings::new(&database.url).with_redis().set("APP__SERVER__DRAIN_DELAY", "2s");
-        let ports = [free_port(), free_port()];
-        let on = |port: u16| settings.clone().set("PORT", port.to_string());
-        let instances =
-            [Instance::ready(&on(ports[0])).await, Instance::ready(&on(ports[1])).await];
+        let ports: Vec<_> = (0..INSTANCES).map(|_| free_port()).collect();
+        let mut instances = Vec::new();
+        for port in &ports {
+            let settings = settings.clone().set("PORT", port.to_string());
+            instances.push(Instance::ready(&settings).await);
+        }
         let Some(nginx) = Nginx::start(&ports, retries).await else {
             say("skipped: there is no nginx here, and only root can install it");
             return None;
@@ -51,7 +62,8 @@ impl Fleet {
                 old.api.get("/health/ready").await.status == 503
             })
             .await;
-            self.nginx.use_only(&[self.ports[1 - index]]);
+            let others = self.ports.iter().filter(|other| **other != port);
+            self.nginx.use_only(&others.copied().collect::<Vec<_>>());
         }
         let status = old.exit().await;
         assert!(status.success(), "{}", old.whole_log().await);
@@ -60,18 +72,20 @@ impl Fleet {
         self.nginx.use_only(&self.ports);
     }
 
-    /// Both are replaced, one after the other.
-    async fn roll(&mut self, told: bool, what: &str) -> Outcomes {
+    /// All are replaced, one after the other, so many times.
+    async fn roll(&mut self, told: bool, times: usize, what: &str) -> Outcomes {
         let api = self.nginx.api();
-        let (tokens, changed) = (api.sign_in().await, self.changed.clone());
+        let person = api.register().await;
+        let (tokens, changed) = (api.login(&person).await, self.changed.clone());
         // A kept connection would meet the end of the nginx worker that is replaced when nginx is
         // told of something, which is no fault of ours.
         let api = api.without_keep_alive();
         let load = Load::start(8, move |worker, n| {
-            request(api.clone(), worker, tokens.clone(), n, changed.clone())
+            let (people, changed) = ((person.clone(), tokens.clone()), changed.clone());
+            request(api.clone(), worker, people, n, changed)
         });
         tokio::time::sleep(Duration::from_millis(500)).await;
-        for index in [0, 1] {
+        for index in (0..INSTANCES).cycle().take(INSTANCES * times) {
             self.replace(index, told).await;
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -95,7 +109,7 @@ impl Fleet {
 async fn request(
     api: Api,
     worker: usize,
-    tokens: Tokens,
+    (person, tokens): (Person, Tokens),
     n: usize,
     changed: Arc<Mutex<Vec<String>>>,
 ) -> Result<Reply, String> {
@@ -109,9 +123,43 @@ async fn request(
             }
             Ok(reply)
         }
-        1 | 2 => api.attempt(Method::GET, "/api/v1/ping", token, None).await,
+        1 => upload(&api, &tokens.access).await,
+        2 | 3 => api.attempt(Method::GET, "/api/v1/ping", token, None).await,
+        4 => {
+            let body = json!({"email": person.email, "password": person.password});
+            api.attempt(Method::POST, "/api/v1/auth/login", None, Some(body)).await
+        }
         _ => api.attempt(Method::GET, path, token, None).await,
     }
+}
+
+/// A body that takes a second to come, as from somebody on a train.
+async fn upload(api: &Api, access: &str) -> Result<Reply, String> {
+    const PIECES: usize = 10;
+    let (body, padding) = (r#"{"name": "uploaded"}"#, " ".repeat(20_000));
+    let head = format!(
+        "PATCH /api/v1/users/me HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {access}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len() + PIECES * padding.len()
+    );
+    let mut stream = raw::connect(api).await;
+    let mut answer = String::new();
+    let exchange = async {
+        stream.write_all(head.as_bytes()).await?;
+        for _ in 0..PIECES {
+            stream.write_all(padding.as_bytes()).await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        stream.write_all(body.as_bytes()).await?;
+        stream.read_to_string(&mut answer).await
+    };
+    match timeout(Duration::from_secs(30), exchange).await {
+        Ok(Ok(_)) => {}
+        problem => return Err(format!("{problem:?} after {answer:?}")),
+    }
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| format!("no answer: {answer:?}"))?;
+    Ok(Reply { status, headers: Default::default(), text: answer })
 }
 
 fn errors(nginx: &Nginx) -> Vec<String> {
@@ -122,7 +170,7 @@ fn errors(nginx: &Nginx) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_behind_nginx_fails_no_request() {
     let Some(mut fleet) = Fleet::start(true).await else { return };
-    let outcomes = fleet.roll(false, "a rolling restart that nginx finds out about").await;
+    let outcomes = fleet.roll(false, 1, "a rolling restart that nginx finds out about").await;
     let errors = errors(&fleet.nginx);
     say(&format!("nginx noted {} errors", errors.len()));
     outcomes.all_ok(&errors.join("\n"));
@@ -132,7 +180,36 @@ async fn a_rolling_restart_behind_nginx_fails_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_that_nginx_is_told_of_fails_no_request_without_any_retries() {
     let Some(mut fleet) = Fleet::start(false).await else { return };
-    let outcomes = fleet.roll(true, "a rolling restart without retries").await;
+    let outcomes = fleet.roll(true, 1, "a rolling restart without retries").await;
     outcomes.all_ok(&errors(&fleet.nginx).join("\n"));
+    fleet.has_stored_everything().await;
+}
+
+/// As many as performance.md counts.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "full size: make faults"]
+async fn a_hundred_thousand_requests_during_rolling_restarts_do_not_fail() {
+    let Some(mut fleet) = Fleet::start(false).await else { return };
+    let mut made = 0;
+    while made < 100_000 {
+        let outcomes = fleet.roll(true, 5, "rolling restarts without retries").await;
+        outcomes.all_ok(&errors(&fleet.nginx).join("\n"));
+        made += outcomes.0.len();
+    }
+    fleet.has_stored_everything().await;
+}
+
+/// What an operator gets who does neither: nginx learns of the closed door from those it sends
+/// there. Whoever was let in is still served.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: make faults"]
+async fn without_notice_and_without_retries_requests_fail_only_at_the_closed_door() {
+    let Some(mut fleet) = Fleet::start(false).await else { return };
+    let outcomes = fleet.roll(false, 1, "a rolling restart without notice or retries").await;
+    let failed = outcomes.count(502);
+    say(&format!("{failed} of {} requests met a closed door", outcomes.0.len()));
+    outcomes.all("without notice", |outcome| matches!(outcome.status(), 200 | 502));
+    let others = errors(&fleet.nginx).into_iter().filter(|line| !line.contains("refused"));
+    assert_eq!(others.collect::<Vec<_>>(), [""; 0]);
     fleet.has_stored_everything().await;
 }

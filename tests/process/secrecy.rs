@@ -1,20 +1,21 @@
-//! No secret reaches a log line, a metric or the audit trail, whatever is done with it.
+//! No secret reaches a log line, a metric, a trace, a refusal or the audit trail, whatever is done with it.
 
 use std::time::Duration;
 
-use reqwest::{
-    Client,
-    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE},
-};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use serde_json::{Value, json};
 
 use crate::support::{
     Database, Instance, Settings,
     canaries::{Canaries, Sender},
+    collector::Collector,
     required, unique,
 };
 
 const MASTER_KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTMyYnk=";
+
+/// A member that is not known is named in the refusal.
+const NAME: &str = "a secret where the name of a member belongs";
 
 const LOGIN: &str = "/api/v1/auth/login";
 const REFRESH: &str = "/api/v1/auth/refresh";
@@ -22,6 +23,7 @@ const REFRESH: &str = "/api/v1/auth/refresh";
 /// The way things should go, with tokens in bodies and in cookies.
 async fn use_an_account(sender: &Sender, canaries: &mut Canaries) {
     let (email, password) = (unique("ada") + "@example.com", canaries.make("a password"));
+    canaries.add("an address", &email);
     let account = json!({"email": email, "password": password, "name": "Grace"});
     sender.post("/api/v1/auth/register", &[], account.to_string()).await;
     let login = json!({"email": email, "password": password, "token_delivery": "body"});
@@ -55,16 +57,16 @@ async fn use_an_account(sender: &Sender, canaries: &mut Canaries) {
 
 /// Every way to send a secret that will be refused.
 async fn send_it_wrongly(sender: &Sender, canaries: &mut Canaries) {
-    let secret = canaries.make("a secret in a bad request");
+    let (secret, name) = (canaries.make("a secret in a bad request"), canaries.make(NAME));
     let bodies = [
         format!(r#"{{"email":"a@example.com","password":"{secret}"}}"#),
         format!(r#"{{"email":"a@example.com","password":"{secret}"#),
         format!(r#"{{"email":"a@example.com","password":"{secret}","password":"{secret}"}}"#),
         format!(r#"{{"email":"a@example.com","password":["{secret}"]}}"#),
         format!(r#"{{"email":"a@example.com","password":"x","token_delivery":"{secret}"}}"#),
-        format!(r#"{{"email":"a@example.com","password":"x","{secret}":1}}"#),
+        format!(r#"{{"email":"a@example.com","password":"x","{name}":1}}"#),
         format!(r#"{{"refresh_token":"{secret}"}}"#),
-        format!(r#"{{"refresh_token":{{"{secret}":0}}}}"#),
+        format!(r#"{{"refresh_token":{{"{name}":0}}}}"#),
         secret.clone(),
         format!("\"{secret}\""),
     ];
@@ -80,6 +82,8 @@ async fn send_it_wrongly(sender: &Sender, canaries: &mut Canaries) {
     let cookie = format!("refresh={secret}; device={secret}; other={secret}");
     sender.post(REFRESH, &[(COOKIE.as_str(), &cookie)], "").await;
     sender.get("/api/v1/users/me", &[("x-api-key", &secret), ("x-auth-token", &secret)]).await;
+    let sent = ("user-agent", "Mozilla\u{85}\u{2028}\u{9b}31m\"}{");
+    sender.get("/api/v1/ping", &[sent, ("baggage", &secret), ("tracestate", &secret)]).await;
     for path in ["/api/v1/ping", "/api/v1/users", "/api/v1/nowhere", "/health/ready"] {
         sender.get(&format!("{path}?access_token={secret}&cursor={secret}"), &[]).await;
     }
@@ -98,6 +102,8 @@ async fn make_postgres_refuse(sender: &Sender, canaries: &mut Canaries, database
 }
 
 fn every_line_is_json(log: &str) {
+    assert!(log.contains(r"Mozilla\u2028"), "the browser with the odd name was there");
+    assert!(!log.contains(['\u{2028}', '\u{85}', '\u{9b}', '\u{1b}']));
     for line in log.lines() {
         let parsed: Result<Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok_and(|line| line["timestamp"].is_string()), "not JSON: {line}");
@@ -105,21 +111,21 @@ fn every_line_is_json(log: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_reaches_the_log_the_metrics_or_the_audit_trail() {
-    let database = Database::create().await;
+async fn no_secret_reaches_the_log_the_metrics_the_traces_the_refusals_or_the_audit_trail() {
+    let (database, collector) = (Database::create().await, Collector::start().await);
     let settings = Settings::new(&database.url)
         .with_redis()
         .set("APP__AUTH__MASTER_KEY", MASTER_KEY)
         .set("APP__LIMITS__ENABLED", "true")
         .set("APP__LIMITS__CREDENTIALS", "10000/1m")
-        .set("RUST_LOG", "debug");
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+        .set("RUST_LOG", "debug,mainstay=trace");
     let mut canaries = Canaries::default();
     canaries.add("the master key", MASTER_KEY);
     canaries.add_password_of("the password of Postgres", &database.url);
     canaries.add_password_of("the password of Redis", &required("REDIS_URL"));
     let mut instance = Instance::ready(&settings).await;
-    let base = format!("http://{}", instance.api.address());
-    let sender = Sender { http: Client::builder().no_proxy().build().unwrap(), base };
+    let sender = Sender::new(&instance.api);
     use_an_account(&sender, &mut canaries).await;
     send_it_wrongly(&sender, &mut canaries).await;
     make_postgres_refuse(&sender, &mut canaries, &database).await;
@@ -133,6 +139,10 @@ async fn no_secret_reaches_the_log_the_metrics_or_the_audit_trail() {
     assert!(log.contains(r#""level":"DEBUG""#), "it was told to say more");
     canaries.are_absent_from("the log", &log);
     every_line_is_json(&log);
+    let spans = collector.spans();
+    assert!(spans.len() > 50, "{} spans were exported", spans.len());
+    canaries.are_absent_from("the traces", &format!("{spans:?}"));
+    canaries.without(NAME).are_absent_from("a refusal", &sender.refusals());
 }
 
 /// Errors of connecting are where drivers like to repeat what they were given.

@@ -59,6 +59,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("SERVER__HARD_TIMEOUT", "31s", "server.hard_timeout"),
     ("SERVER__MAX_CONNECTIONS", "0", "server.max_connections"),
     ("SERVER__MAX_IN_FLIGHT", "0", "server.max_in_flight"),
+    ("SERVER__TOLERATED_WAIT", "0s", "server.tolerated_wait"),
     ("SERVER__JSON_LIMIT_BYTES", "0", "server.json_limit_bytes"),
     ("SERVER__FORWARDED_HEADER", "forwarded", "server.forwarded_header"),
     ("SERVER__PUBLIC_URL", "api.example", "server.public_url"),

@@ -16,7 +16,11 @@ use super::{
 use crate::{
     domain::jobs::{Claimed, Ended},
     error::Error,
-    telemetry::metrics as names,
+    telemetry::{
+        metrics as names,
+        traces::Span,
+        work::{self, Work},
+    },
 };
 
 /// What went wrong is kept up to here.
@@ -29,7 +33,11 @@ impl Life {
         let context = Context::new(self.worker.services.clone(), self.claims.clone(), &job, stop);
         let run = self.worker.registry.start(&job.kind, payload, context);
         let limit = self.claims.policy(&job.kind).map_or(RETRY, |policy| policy.timeout);
-        let task = tokio::spawn(async move { timeout(limit, run).await });
+        // In the trace of the request that it follows from.
+        let mut span =
+            Span::consumer(self.worker.registry.name(&job.kind), job.traceparent.as_deref());
+        let work = Work::of(&span);
+        let task = tokio::spawn(work::run(work.clone(), async move { timeout(limit, run).await }));
         self.running.can_abort(job.lease, task.abort_handle());
         let outcome = match task.await {
             Ok(Ok(outcome)) => Some(outcome),
@@ -40,24 +48,28 @@ impl Life {
         let elapsed = started.elapsed();
         metrics::histogram!(names::JOBS_DURATION, "kind" => job.kind.clone())
             .record(elapsed.as_secs_f64());
-        self.finish(&job, outcome, elapsed).await;
+        let word = self.finish(&job, outcome).await;
         self.running.remove(job.lease);
+        if word != "succeeded" {
+            span.fail(word);
+        }
+        tracing::info!(
+            target: "mainstay::jobs", job = %job.lease.job, kind = job.kind, attempt = job.attempt,
+            request_id = job.request_id, trace_id = work.trace_id(), outcome = word,
+            duration_ms = elapsed.as_secs_f64() * 1000.0, db_ms = work.db_ms(),
+            db_statements = work.db_statements(), "job ended"
+        );
     }
 
     /// Stores how an attempt ended. With no outcome it was ended from outside.
-    async fn finish(&self, job: &Claimed, outcome: Option<Outcome>, elapsed: Duration) {
-        let word = match (outcome, self.running.told(job.lease)) {
+    async fn finish(&self, job: &Claimed, outcome: Option<Outcome>) -> &'static str {
+        match (outcome, self.running.told(job.lease)) {
             (Some(Ok(done)), _) => self.succeed(job, done).await,
             (_, Told::Cancelled) => self.end(job, "cancelled", "cancelled", None).await,
             // The lease is lost, or leaving gives the job back, uncounted.
             (None, _) | (_, Told::Stop) => "stopped",
             (Some(Err(failure)), Told::Nothing) => self.fail(job, failure).await,
-        };
-        tracing::info!(
-            target: "mainstay::jobs", job = %job.lease.job, kind = job.kind, attempt = job.attempt,
-            request_id = job.request_id, outcome = word,
-            duration_ms = elapsed.as_secs_f64() * 1000.0, "job ended"
-        );
+        }
     }
 
     async fn succeed(&self, job: &Claimed, done: Done) -> &'static str {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -24,27 +24,28 @@ impl Life {
     /// Claims for one queue as long as there are slots.
     pub(super) async fn serve(self, queue: Queue, total: usize) {
         let slots = Arc::new(Semaphore::new(total));
-        let mut turn = 0;
+        let (mut turn, mut suspects_due) = (0, Instant::now());
         while !self.over.is_cancelled() {
             let free = tokio::select! {
                 () = self.over.cancelled() => return,
                 free = free_slots(&slots, total) => free.min(BATCH),
             };
-            let claimed = self.claim(queue, &mut turn, free).await;
-            let more = claimed.as_ref().is_ok_and(|jobs| jobs.len() == free);
-            match claimed {
-                Ok(jobs) => jobs.into_iter().for_each(|job| self.begin(job, queue, &slots, None)),
+            let claimed = match self.claim(queue, &mut turn, free).await {
+                Ok(claimed) => claimed,
                 Err(error) => {
-                    tracing::warn!(
-                        error = error.chain(),
-                        queue = queue.as_str(),
-                        "no jobs can be claimed"
-                    );
+                    let queue = queue.as_str();
+                    tracing::warn!(error = error.chain(), queue, "no jobs can be claimed");
                     self.pause(RETRY).await;
+                    continue;
                 }
+            };
+            let all = claimed.len() < free;
+            claimed.into_iter().for_each(|job| self.begin(job, queue, &slots, None));
+            // Also under a load that never ends, and one after the other while there are some.
+            if suspects_due <= Instant::now() && !self.claim_suspect(queue, &slots).await {
+                suspects_due = Instant::now() + self.worker.settings.poll;
             }
-            if !more {
-                self.claim_suspect(queue, &slots).await;
+            if all {
                 tokio::select! {
                     () = self.over.cancelled() => return,
                     () = self.worker.services.jobs.wakeup().woken(queue) => {}
@@ -63,15 +64,22 @@ impl Life {
         Ok(jobs)
     }
 
-    async fn claim_suspect(&self, queue: Queue, slots: &Arc<Semaphore>) {
-        let Ok(alone) = self.suspects.clone().try_acquire_owned() else { return };
+    /// False when there is none to look at.
+    async fn claim_suspect(&self, queue: Queue, slots: &Arc<Semaphore>) -> bool {
+        let Ok(alone) = self.suspects.clone().try_acquire_owned() else { return true };
         if slots.available_permits() == 0 {
-            return;
+            return true;
         }
         match self.claims.claim_suspect(self.id, queue).await {
-            Ok(Some(job)) => self.begin(job, queue, slots, Some(alone)),
-            Ok(None) => {}
-            Err(error) => tracing::debug!(error = error.chain(), "no suspect can be claimed"),
+            Ok(Some(job)) => {
+                self.begin(job, queue, slots, Some(alone));
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::debug!(error = error.chain(), "no suspect can be claimed");
+                false
+            }
         }
     }
 
@@ -90,8 +98,12 @@ impl Life {
             .record(job.waited.as_secs_f64());
         let life = self.clone();
         tokio::spawn(async move {
-            life.execute(job, stop).await;
+            life.clone().execute(job, stop).await;
+            let suspect = alone.is_some();
             drop((slot, alone));
+            if suspect {
+                life.worker.services.jobs.wakeup().wake_here(queue);
+            }
         });
     }
 }

@@ -34,7 +34,7 @@ const fn refusal(status: &'static str, name: &'static str, meaning: &'static str
     Refusal { status, name, meaning }
 }
 
-pub const REFUSALS: [Refusal; 15] = [
+pub const REFUSALS: [Refusal; 16] = [
     refusal(
         "400",
         "Malformed",
@@ -54,6 +54,7 @@ pub const REFUSALS: [Refusal; 15] = [
     ),
     refusal("404", "NotFound", "`NOT_FOUND`: unknown, or not the caller's"),
     refusal("406", "NotAcceptable", "`NOT_ACCEPTABLE`: `Accept` leaves out JSON"),
+    refusal("408", "TooSlow", "`BODY_TOO_SLOW`: less than 1 KiB/s after the first seconds"),
     refusal("412", "PreconditionFailed", "`PRECONDITION_FAILED`: `If-Match` names another version"),
     refusal("413", "PayloadTooLarge", "`PAYLOAD_TOO_LARGE`: more than 1 MiB, decompressed"),
     refusal("414", "UriTooLong", "`URI_TOO_LONG`: path and query have more than 8 KiB"),

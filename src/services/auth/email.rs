@@ -93,9 +93,10 @@ impl Auth {
     ) -> Result<()> {
         let new = Email::parse(email)?;
         let current = Password::parse("current_password", current)?;
+        let place = self.hasher.reserve()?;
         let (user, stored) = self.own_account(actor).await?;
         let buckets = self.buckets(Email::parse(&user.email)?.key(), origin.address);
-        self.prove_password(&user, &buckets, current, &stored, origin).await?;
+        self.prove_password(&place, &user, &buckets, current, &stored, origin).await?;
         self.db
             .tx("auth.change_email", async |tx| {
                 // Of simultaneous guesses only as many are heard as one after the other.

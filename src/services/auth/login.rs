@@ -58,7 +58,7 @@ struct Attempt {
 
 /// What came of a right password.
 enum Admitted {
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// The account has changed since the password was compared.
     Changed,
     Unverified,
@@ -89,6 +89,8 @@ impl Auth {
     }
 
     async fn try_login(&self, attempt: &Attempt, origin: &Origin) -> Result<SignedIn> {
+        // Before the first query: a refused flood of logins costs the database nothing.
+        let place = self.hasher.reserve()?;
         // A second round only when the account changed between comparing and admitting.
         for _ in 0..2 {
             let view = self.look(attempt).await?;
@@ -97,7 +99,7 @@ impl Auth {
                 return Err(too_many_attempts(secs));
             }
             let stored = view.password_hash.clone();
-            let verdict = self.hasher.verify(attempt.password.clone(), stored).await?;
+            let verdict = place.verify(attempt.password.clone(), stored).await?;
             let (Some(user), Some(hash), false) =
                 (view.user_id, &view.password_hash, view.disabled)
             else {
@@ -107,11 +109,11 @@ impl Auth {
                 return self.refuse(attempt, &view, origin).await;
             }
             let rehashed = match verdict {
-                Verdict::MatchOutdated => Some(self.hasher.hash(attempt.password.clone()).await?),
+                Verdict::MatchOutdated => Some(place.hash(attempt.password.clone()).await?),
                 _ => None,
             };
             match self.admit(attempt, &view, user, hash, rehashed.as_deref(), origin).await? {
-                Admitted::Opened(opened) => return self.signed_in(attempt, opened),
+                Admitted::Opened(opened) => return self.signed_in(attempt, *opened),
                 Admitted::Unverified => return Err(Error::of(Code::EmailNotVerified)),
                 Admitted::Changed => {}
             }
@@ -217,7 +219,7 @@ impl Auth {
                 }
                 let device_token = self.remember_device(tx, attempt, view, &user, origin).await?;
                 let opened = self.open(tx, attempt, user, device_token, origin).await?;
-                Ok(Admitted::Opened(opened))
+                Ok(Admitted::Opened(Box::new(opened)))
             })
             .await
     }

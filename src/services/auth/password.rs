@@ -21,7 +21,7 @@ use crate::{
     },
     error::{Error, Result},
     repos::{self, login_failures},
-    shared::password_hasher::Verdict,
+    shared::password_hasher::{Place, Verdict},
 };
 
 impl Auth {
@@ -35,13 +35,14 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         let current = Password::parse("current_password", current)?;
+        let place = self.hasher.reserve()?;
         let (user, stored) = self.own_account(actor).await?;
         let email = Email::parse(&user.email)?;
         let words = vec![email.local_part().to_owned(), user.name.clone()];
         let new = check_new_password("new_password", new, words).await?;
         let buckets = self.buckets(email.key(), origin.address);
-        self.prove_password(&user, &buckets, current, &stored, origin).await?;
-        let hash = self.hasher.hash(new).await?;
+        self.prove_password(&place, &user, &buckets, current, &stored, origin).await?;
+        let hash = place.hash(new).await?;
         let voided = self
             .db
             .tx("auth.change_password", async |tx| {
@@ -83,6 +84,7 @@ impl Auth {
 
     pub(super) async fn prove_password(
         &self,
+        place: &Place<'_>,
         user: &User,
         buckets: &Buckets,
         password: Password,
@@ -99,7 +101,7 @@ impl Auth {
         if let Some(secs) = blocked {
             return Err(too_many_attempts(secs));
         }
-        if self.hasher.verify(password, Some(stored.to_owned())).await? != Verdict::Mismatch {
+        if place.verify(password, Some(stored.to_owned())).await? != Verdict::Mismatch {
             return Ok(());
         }
         let unheard = self

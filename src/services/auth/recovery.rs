@@ -37,6 +37,7 @@ impl Auth {
 
     /// Every session of the user ends. A password that is refused leaves the link as it is.
     pub async fn reset_password(&self, token: &str, new: String, origin: &Origin) -> Result<()> {
+        let place = self.hasher.reserve()?;
         let holder = self
             .db
             .read("auth.reset_password.look", async |conn| {
@@ -46,7 +47,7 @@ impl Auth {
         let email = Email::parse(&holder.email)?;
         let words = vec![email.local_part().to_owned(), holder.name];
         let new = check_new_password("password", new, words).await?;
-        let hash = self.hasher.hash(new).await?;
+        let hash = place.hash(new).await?;
         let account = self.buckets(email.key(), None).account;
         let voided = retry_conflicts(|| {
             self.db.tx("auth.reset_password", async |tx| {

@@ -96,7 +96,7 @@ impl Auth {
 
     async fn candidate(&self, account: NewAccount, role: Role) -> Result<Candidate> {
         let (email, name, password) = check(account).await?;
-        let password_hash = self.hasher.hash(password).await?;
+        let password_hash = self.hasher.reserve()?.hash(password).await?;
         Ok(Candidate { id: UserId(self.clock.new_id()), email, name, role, password_hash })
     }
 }

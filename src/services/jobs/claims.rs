@@ -5,6 +5,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
+use sqlx::PgConnection;
 
 use crate::{
     db::Db,
@@ -99,20 +100,14 @@ impl Claims {
         kind: &'static str,
         limit: i64,
     ) -> Result<Vec<Claimed>> {
-        let allowed = self.policies[kind].concurrency.map_or(i64::MAX, i64::from);
         let (kinds, priorities) = lines(&[kind], 0);
         self.db
             .tx("jobs.claim_limited", async |tx| {
-                if !repos::jobs::try_lock_kind(tx, kind).await? {
-                    return Ok(Vec::new());
-                }
-                // A statement of its own: it sees what the last holder of the lock has claimed.
-                let room = allowed - repos::jobs::count_running(tx, kind).await?;
-                if room <= 0 {
+                let limit = limit.min(self.room(tx, kind).await?);
+                if limit <= 0 {
                     return Ok(Vec::new());
                 }
                 let queue = queue.as_str();
-                let limit = limit.min(room);
                 let wanted =
                     Wanted { worker, queue, kinds: &kinds, priorities: &priorities, limit };
                 repos::jobs::claim(tx, &wanted).await
@@ -120,15 +115,38 @@ impl Claims {
             .await
     }
 
+    /// How many more of a kind may run; nobody else claims any until the transaction ends.
+    async fn room(&self, tx: &mut PgConnection, kind: &str) -> Result<i64> {
+        let allowed = self.policies[kind].concurrency.map_or(i64::MAX, i64::from);
+        match repos::jobs::try_lock_kind(tx, kind).await? {
+            // A statement of its own: it sees what the last holder of the lock has claimed.
+            true => Ok(allowed - repos::jobs::count_running(tx, kind).await?),
+            false => Ok(0),
+        }
+    }
+
     /// One of the jobs that were there when workers died; a worker runs one of them at a time.
     pub async fn claim_suspect(&self, worker: WorkerId, queue: Queue) -> Result<Option<Claimed>> {
-        let mine = self.policies.iter().filter(|(_, policy)| policy.queue == queue);
-        let kinds: Vec<_> = mine.map(|(kind, _)| (*kind).to_owned()).collect();
-        self.db
-            .autocommit("jobs.claim_suspect", async |conn| {
-                repos::jobs::claim_suspect(conn, worker, queue.as_str(), &kinds).await
-            })
-            .await
+        let kinds: Vec<_> = self.kinds(queue, false).into_iter().map(str::to_owned).collect();
+        let suspect = self.db.autocommit("jobs.claim_suspect", async |conn| {
+            repos::jobs::claim_suspect(conn, worker, queue.as_str(), &kinds).await
+        });
+        if let Some(suspect) = suspect.await? {
+            return Ok(Some(suspect));
+        }
+        for kind in self.kinds(queue, true) {
+            let suspect = self.db.tx("jobs.claim_suspect_limited", async |tx| {
+                if self.room(tx, kind).await? <= 0 {
+                    return Ok(None);
+                }
+                let kind = [kind.to_owned()];
+                repos::jobs::claim_suspect(tx, worker, queue.as_str(), &kind).await
+            });
+            if let Some(suspect) = suspect.await? {
+                return Ok(Some(suspect));
+            }
+        }
+        Ok(None)
     }
 
     pub async fn succeed(&self, leases: &[Lease], results: &[Value]) -> Result<Vec<JobId>> {

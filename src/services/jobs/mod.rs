@@ -16,6 +16,7 @@ use crate::{
     error::{Code, Error, Result},
     repos::{self, jobs::NewJob},
     shared::clock::Clock,
+    telemetry::traces,
 };
 
 mod admin;
@@ -92,6 +93,7 @@ impl Jobs {
     ) -> Result<Option<JobId>> {
         let policy = self.policy(kind)?;
         let id = JobId(self.clock.new_id());
+        let traceparent = traces::current_traceparent();
         let job = NewJob {
             id,
             queue: policy.queue.as_str(),
@@ -102,7 +104,7 @@ impl Jobs {
             max_attempts: policy.max_attempts,
             unique_key,
             request_id: with.request_id,
-            traceparent: None,
+            traceparent: traceparent.as_deref(),
         };
         if !repos::jobs::insert(tx, &job).await? {
             return Ok(None);

@@ -15,6 +15,17 @@ use url::Url;
 /// Serialises the making of the template over test binaries.
 const TEMPLATE_LOCK: i64 = 20_261_121;
 
+const AS_ROLE: (&str, &str) = ("options[role]", "mainstay_app");
+
+/// The owner's URL of the same database.
+pub fn owners_url(service_url: &str) -> String {
+    let mut url = Url::parse(service_url).unwrap();
+    let rest: Vec<(String, String)> =
+        url.query_pairs().into_owned().filter(|(key, _)| key != AS_ROLE.0).collect();
+    url.query_pairs_mut().clear().extend_pairs(rest);
+    url.into()
+}
+
 pub struct Database {
     name: String,
 }
@@ -35,8 +46,18 @@ impl Database {
         &self.name
     }
 
+    /// As the owner of everything.
     pub fn url(&self) -> String {
         url_of(&self.name)
+    }
+
+    /// As the role that the service has in production, where the server lets us make it.
+    pub fn service_url(&self) -> String {
+        let mut url = Url::parse(&self.url()).unwrap();
+        if roles_exist() {
+            url.query_pairs_mut().append_pair(AS_ROLE.0, AS_ROLE.1);
+        }
+        url.into()
     }
 }
 
@@ -110,13 +131,39 @@ fn template() -> &'static str {
     })
 }
 
+const ROLES: &str = include_str!("../../../deploy/postgres/roles.sql");
+
+/// Whoever runs the tests on a server of their own may not be allowed to make roles there.
+fn roles_exist() -> bool {
+    static EXIST: OnceLock<bool> = OnceLock::new();
+    *EXIST.get_or_init(|| {
+        let usable = "select exists(select from pg_roles where rolname = 'mainstay_app'
+            and pg_has_role(oid, 'member'))";
+        let usable = on_server(async move |conn| {
+            sqlx::query_scalar::<_, bool>(usable).fetch_one(conn).await.unwrap()
+        });
+        if !usable {
+            eprintln!(
+                "skipped: the service runs as the owner, for this server lets us make no role"
+            );
+        }
+        usable
+    })
+}
+
+async fn may_make_roles(conn: &mut PgConnection) -> bool {
+    let superuser = "select rolsuper from pg_roles where rolname = current_user";
+    sqlx::query_scalar(superuser).fetch_one(conn).await.unwrap()
+}
+
 fn fingerprint() -> String {
     let mut all: Vec<_> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
     all.sort();
-    let text: Vec<u8> = all.iter().flat_map(|path| std::fs::read(path).unwrap()).collect();
+    let mut text: Vec<u8> = all.iter().flat_map(|path| std::fs::read(path).unwrap()).collect();
+    text.extend(ROLES.as_bytes());
     let digest = mainstay::shared::crypto::sha256(&text);
     digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -134,6 +181,11 @@ async fn make_template(conn: &mut PgConnection, name: &str) {
         let vars = [("DATABASE_URL".to_owned(), url_of(&raw))].into();
         let config = super::config(&vars);
         mainstay::services::migrations::up(&config.database).await.unwrap();
+        if may_make_roles(conn).await {
+            let mut inside = PgConnection::connect(&url_of(&raw)).await.unwrap();
+            inside.execute(ROLES).await.unwrap();
+            inside.close().await.unwrap();
+        }
         let rename = format!("alter database {raw} rename to {name}");
         conn.execute(AssertSqlSafe(rename)).await.unwrap();
     }

@@ -1,6 +1,10 @@
 //! Letters that the service has sent.
 
-use mainstay::{adapters::mail::Sent, jobs};
+use mainstay::{
+    adapters::mail::Sent,
+    domain::{ids::UserId, mail_tokens::Purpose},
+    jobs,
+};
 
 use super::{TestApp, eventually};
 
@@ -19,6 +23,17 @@ impl TestApp {
 
     pub async fn subjects(&self, address: &str) -> Vec<&'static str> {
         self.letters(address).await.iter().map(|sent| sent.content.subject).collect()
+    }
+
+    /// A token that no mail has carried.
+    pub async fn link_token(&self, user: &str, purpose: Purpose) -> String {
+        let (user, db) = (UserId(user.parse().unwrap()), &self.app.db);
+        let tokens = &self.app.services.post.tokens;
+        let issued = db.tx("test", async |tx| tokens.issue(tx, Some(user), purpose, None).await);
+        let id = issued.await.unwrap().id;
+        let found = db.read("test", async |conn| tokens.address(conn, id, purpose).await);
+        let link = found.await.unwrap().expect("it holds").link;
+        link.fragment().unwrap().strip_prefix("token=").unwrap().to_owned()
     }
 
     /// The token of the newest link that was sent to an address.

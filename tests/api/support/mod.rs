@@ -2,19 +2,24 @@
 
 pub mod client;
 pub mod database;
+pub mod lines;
 mod mail;
 pub mod people;
+pub mod schema;
 pub mod statements;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use axum::Router;
 use mainstay::{
     app::App,
     config::{Config, Inputs},
     jobs::{self, Registry},
+    telemetry::work::StatementCounter,
 };
 use sqlx::PgPool;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt};
 
 pub use client::{Answer, Call};
 pub use database::Database;
@@ -64,8 +69,10 @@ impl TestApp {
         kinds: fn() -> Registry,
         database: Option<Database>,
     ) -> Self {
+        listen();
         let config = config(&vars);
-        let pool = PgPool::connect_lazy(config.database.url.expose()).unwrap();
+        let pool =
+            PgPool::connect_lazy(&database::owners_url(config.database.url.expose())).unwrap();
         let app = App::with_jobs(config, kinds()).unwrap();
         mainstay::telemetry::metrics::install();
         app.start();
@@ -87,6 +94,14 @@ impl TestApp {
         self.call("POST", path)
     }
 
+    /// A job that waits for tomorrow; its id.
+    pub async fn waiting_job(&self) -> String {
+        let insert = "insert into jobs (id, queue, kind, payload, priority, run_at, max_attempts, request_id)
+                      values (gen_random_uuid(), 'default', 'x', '{}', 2, now() + interval '1 day', 3, 'x')
+                      returning id::text";
+        sqlx::query_scalar(insert).fetch_one(&self.pool).await.unwrap()
+    }
+
     /// One number out of the database.
     pub async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
@@ -104,10 +119,23 @@ impl Drop for TestApp {
     }
 }
 
+/// Once for all tests: to the canonical lines and to the statements.
+fn listen() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let only = |target: &str| Targets::new().with_target(target, LevelFilter::DEBUG);
+        let subscriber = tracing_subscriber::registry()
+            .with(StatementCounter::layer())
+            .with(statements::Ear.with_filter(only(statements::TARGET)))
+            .with(lines::Ear.with_filter(only(lines::TARGET)));
+        tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
+    });
+}
+
 fn usual(database: &Database) -> BTreeMap<String, String> {
     let redis = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run `make test`");
     let pairs = [
-        ("DATABASE_URL", database.url()),
+        ("DATABASE_URL", database.service_url()),
         ("REDIS_URL", redis),
         ("APP__REDIS__PREFIX", format!("{}:", database.name())),
         ("APP__DATABASE__MIGRATE_ON_START", "false".to_owned()),
@@ -115,6 +143,7 @@ fn usual(database: &Database) -> BTreeMap<String, String> {
         // A busy machine must not look like a full pool.
         ("APP__DATABASE__ACQUIRE_TIMEOUT", "4s".to_owned()),
         ("APP__DATABASE__LOCK_TIMEOUT", "4s".to_owned()),
+        ("APP__SERVER__TOLERATED_WAIT", "4s".to_owned()),
         ("APP__LIMITS__ENABLED", "false".to_owned()),
         ("APP__JOBS__IN_PROCESS", "false".to_owned()),
         ("APP__AUTH__HASH_QUEUE", "256".to_owned()),

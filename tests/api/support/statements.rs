@@ -1,33 +1,29 @@
 //! Listening to the statements that a piece of work sends to Postgres.
 
-use std::{cell::RefCell, sync::OnceLock};
+use std::cell::RefCell;
 
+use mainstay::telemetry::work;
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
-    level_filters::LevelFilter,
 };
-use tracing_subscriber::{
-    Layer,
-    filter::Targets,
-    layer::{Context, SubscriberExt},
-};
+use tracing_subscriber::{Layer, layer::Context};
 
-const QUERY: &str = "sqlx::query";
-/// What the loops behind the requests ask is not counted.
-const BACKGROUND: [&str; 5] =
-    ["coalesce(max(id)", "change_feed", "SELECT version, checksum", "to_regclass", "signing_keys"];
+pub const TARGET: &str = "sqlx::query";
 
 thread_local! {
     /// A test has one thread, and so does all that it asks for.
     static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-struct Ear;
+pub struct Ear;
 
 impl<S: Subscriber> Layer<S> for Ear {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        event.record(&mut Summary);
+        // What the loops behind the requests ask is nobody's work.
+        if work::current().is_some() {
+            event.record(&mut Summary);
+        }
     }
 }
 
@@ -35,7 +31,7 @@ struct Summary;
 
 impl Visit for Summary {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "summary" && !BACKGROUND.iter().any(|word| value.contains(word)) {
+        if field.name() == "summary" {
             HEARD.with_borrow_mut(|heard| heard.push(value.to_owned()));
         }
     }
@@ -45,12 +41,6 @@ impl Visit for Summary {
 
 /// The statements sent while `work` runs, on a runtime with one thread.
 pub async fn during<T>(work: impl Future<Output = T>) -> (T, Vec<String>) {
-    static INSTALLED: OnceLock<()> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
-        let only = Targets::new().with_target(QUERY, LevelFilter::DEBUG);
-        let subscriber = tracing_subscriber::registry().with(Ear.with_filter(only));
-        tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
-    });
     HEARD.with_borrow_mut(Vec::clear);
     let result = work.await;
     (result, HEARD.with_borrow_mut(std::mem::take))

@@ -1,7 +1,11 @@
 //! Secrets that are looked for wherever they must not be, and a client that sends them anyhow.
 
-use reqwest::{Client, header::CONTENT_TYPE};
+use std::sync::Mutex;
+
+use reqwest::{Client, Response, header::CONTENT_TYPE};
 use serde_json::{Value, json};
+
+use super::Api;
 
 const CANARY: &str = "canary-velvet-lantern";
 
@@ -26,6 +30,12 @@ impl Canaries {
         self.add(what, url.password().expect("the service has a password"));
     }
 
+    /// Those that are no secret to whoever sent them.
+    pub fn without(mut self, what: &str) -> Self {
+        self.0.retain(|canary| canary.0 != what);
+        self
+    }
+
     pub fn are_absent_from(&self, place: &str, text: &str) {
         assert!(!text.is_empty(), "{place} is empty");
         for (what, secret) in &self.0 {
@@ -39,9 +49,29 @@ impl Canaries {
 pub struct Sender {
     pub http: Client,
     pub base: String,
+    refusals: Mutex<String>,
 }
 
 impl Sender {
+    pub fn new(api: &Api) -> Self {
+        let http = Client::builder().no_proxy().build().expect("a client");
+        Self { http, base: format!("http://{}", api.address()), refusals: Mutex::default() }
+    }
+
+    /// All problems that were answered, and their headers.
+    pub fn refusals(&self) -> String {
+        self.refusals.lock().unwrap().clone()
+    }
+
+    async fn note(&self, response: Response) -> String {
+        let (status, headers) = (response.status(), format!("{:?}", response.headers()));
+        let text = response.text().await.expect("a body");
+        if status.as_u16() >= 400 {
+            *self.refusals.lock().unwrap() += &format!("{headers}\n{text}\n");
+        }
+        text
+    }
+
     pub async fn post(
         &self,
         path: &str,
@@ -56,8 +86,8 @@ impl Sender {
         let response = request.send().await.expect("an answer");
         let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
         let cookies: Vec<_> = cookies.iter().map(|c| c.to_str().unwrap().to_owned()).collect();
-        let mut answer: Value =
-            serde_json::from_str(&response.text().await.expect("a body")).unwrap_or(json!({}));
+        let text = self.note(response).await;
+        let mut answer: Value = serde_json::from_str(&text).unwrap_or(json!({}));
         answer["cookies"] = json!(cookies);
         answer
     }
@@ -67,6 +97,6 @@ impl Sender {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.send().await.expect("an answer");
+        self.note(request.send().await.expect("an answer")).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -31,7 +31,25 @@ impl Instance {
 
     pub async fn start_in(settings: &Settings, folder: &Path) -> Self {
         let mut command = settings.command(&["serve"]);
-        command.current_dir(folder).stdin(Stdio::null());
+        command.current_dir(folder);
+        Self::spawn(command).await
+    }
+
+    /// A `mainstay worker`, ready.
+    pub async fn worker(settings: &Settings) -> Self {
+        let instance = Self::spawn(settings.command(&["worker"])).await;
+        instance.becomes_ready().await;
+        instance
+    }
+
+    /// With so many descriptors and no more.
+    pub async fn start_limited(settings: &Settings, descriptors: u64) -> Self {
+        let limit = format!("ulimit -n {descriptors}; exec \"$0\" serve");
+        Self::spawn(settings.command_in_shell(&limit)).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::default();
         log.follow(child.stdout.take().expect("a pipe"));
@@ -134,7 +152,7 @@ impl Log {
 }
 
 /// Of the line that says so, in JSON or for people.
-fn listening_address(line: &str) -> Option<String> {
+pub fn listening_address(line: &str) -> Option<String> {
     if let Ok(line) = serde_json::from_str::<serde_json::Value>(line) {
         return (line["message"] == "listening")
             .then(|| line["address"].as_str().map(str::to_owned))?;

@@ -38,6 +38,18 @@ impl Load {
     where
         F: Future<Output = Result<Reply, String>> + Send + 'static,
     {
+        Self::paced(workers, PAUSE, request)
+    }
+
+    /// With another pause between the requests of a worker.
+    pub fn paced<F>(
+        workers: usize,
+        pause: Duration,
+        request: impl Fn(usize, usize) -> F + Clone + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Reply, String>> + Send + 'static,
+    {
         let stop = CancellationToken::new();
         let spawn = |worker| {
             let (stop, request) = (stop.clone(), request.clone());
@@ -47,7 +59,7 @@ impl Load {
                     let started = Instant::now();
                     let reply = request(worker, outcomes.len()).await;
                     outcomes.push(Outcome { reply, took: started.elapsed() });
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(pause).await;
                 }
                 outcomes
             })
@@ -83,6 +95,18 @@ impl Outcomes {
 
     pub fn slowest(&self) -> Duration {
         self.0.iter().map(|outcome| outcome.took).max().unwrap_or_default()
+    }
+
+    /// The time within which so many of 100 were answered, of those with this status.
+    pub fn quantile(&self, percent: usize, status: u16) -> Duration {
+        let of_status = self.0.iter().filter(|outcome| outcome.status() == status);
+        let mut times: Vec<_> = of_status.map(|outcome| outcome.took).collect();
+        times.sort_unstable();
+        times.get(times.len() * percent / 100).copied().unwrap_or_default()
+    }
+
+    pub fn count(&self, status: u16) -> usize {
+        self.0.iter().filter(|outcome| outcome.status() == status).count()
     }
 
     /// Fails for the first that does not fit.

@@ -2,9 +2,12 @@
 
 pub mod api;
 pub mod canaries;
+pub mod collector;
 pub mod command;
 pub mod database;
 pub mod drain;
+pub mod figures;
+pub mod h2;
 pub mod instance;
 pub mod keys;
 pub mod load;
@@ -16,6 +19,7 @@ pub mod raw;
 pub mod services;
 pub mod settings;
 pub mod smtp;
+pub mod smuggling;
 pub mod timing;
 pub mod tls;
 

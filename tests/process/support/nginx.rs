@@ -67,7 +67,11 @@ fn arguments(folder: &Path) -> [String; 4] {
 fn write(folder: &Path, port: u16, retries: bool, ports: &[u16]) {
     let server = |port: &u16| format!("server 127.0.0.1:{port};\n");
     let servers: String = ports.iter().map(server).collect();
-    let retries = if retries { "" } else { "proxy_next_upstream off;" };
+    // What cannot be sent again need not be kept: bodies go on as they come.
+    let retries = match retries {
+        true => "",
+        false => "proxy_next_upstream off; proxy_request_buffering off;",
+    };
     let text = format!(
         "daemon off; worker_processes 1; user root; pid nginx.pid; error_log error.log info;
 events {{ worker_connections 512; }}

@@ -15,7 +15,8 @@ impl Settings {
         Self::default()
     }
 
-    /// An instance for tests: any free port, a log that can be read, no limits in the way.
+    /// An instance for tests: any free port, a log that can be read, no limits in the way, and a
+    /// machine that others keep busy does not look like an overload.
     pub fn new(database_url: &str) -> Self {
         Self::bare()
             .set("DATABASE_URL", database_url)
@@ -23,6 +24,9 @@ impl Settings {
             .set("APP__LOG__FORMAT", "json")
             .set("APP__LIMITS__ENABLED", "false")
             .set("APP__MAIL__LOCAL_DELIVERY", "memory")
+            // Within the shortest shutdown that a test asks for.
+            .set("APP__JOBS__DRAIN_TIMEOUT", "500ms")
+            .set("APP__SERVER__TOLERATED_WAIT", "4s")
     }
 
     /// With the Redis that all tests share, under a prefix of its own.
@@ -34,6 +38,13 @@ impl Settings {
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.0.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// A line for a shell, to which the binary is `$0`.
+    pub fn command_in_shell(&self, line: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", line, BINARY]).env_clear().envs(&self.0);
+        command
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -22,6 +22,12 @@ pub async fn eventually(what: &str, done: impl AsyncFnMut() -> bool) {
     assert!(wait(Duration::from_secs(60), done).await.is_some(), "{what}: not within a minute");
 }
 
+/// The slowest but one in a hundred.
+pub fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[(times.len() - 1) * 99 / 100]
+}
+
 /// Asserts a duration that was measured.
 pub fn kept(what: &str, took: Duration, bound: Duration) {
     note(what, took, bound);

@@ -1,0 +1,27 @@
+//! Request bodies that came compressed. All others pass as they are: the layer of tower-http
+//! would box the body of every request and of its answer.
+
+use axum::{body::Body, extract::Request, response::Response};
+use http::header;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_http::{decompression::RequestDecompressionLayer, map_request_body::MapRequestBodyLayer};
+
+use super::step::{Inner, Step};
+
+pub struct Decompression;
+
+impl Step for Decompression {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+        if !request.headers().contains_key(header::CONTENT_ENCODING) {
+            return inner.run(request).await;
+        }
+        let decompressing = ServiceBuilder::new()
+            .layer(RequestDecompressionLayer::new())
+            .layer(MapRequestBodyLayer::new(Body::new))
+            .service(inner);
+        match decompressing.oneshot(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+}
