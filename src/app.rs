@@ -110,7 +110,6 @@ impl App {
             settings: (&config.outbox).into(),
         });
         let relay = Relay::new(outbox.clone(), wake.clone(), consumers.into(), instance);
-        let auth = auth(&config, &db, &clock, &audit, &outbox, &announcer, &keyring)?;
         let keep = Keep { succeeded: config.jobs.keep_succeeded, dead: config.jobs.keep_dead };
         let jobs = Jobs::new(
             db.clone(),
@@ -119,6 +118,8 @@ impl App {
             registry.policies(),
             keep,
         );
+        let post = post(&config, &db, &clock)?;
+        let auth = auth(&config, &audit, &outbox, &announcer, &keyring, &jobs, &post)?;
         let services = Services::new(All {
             auth,
             jobs,
@@ -127,7 +128,7 @@ impl App {
             audit,
             health: Health::new(db.clone(), redis.clone()),
             once,
-            post: post(&config, &db, &clock)?,
+            post,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
             cookies: CookiePolicy {
                 secure: config.auth.cookie_secure,
@@ -324,13 +325,14 @@ fn own_consumers(config: &Config, redis: Option<&Redis>) -> Option<Consumer> {
 
 fn auth(
     config: &Config,
-    db: &Db,
-    clock: &Clock,
     audit: &AuditTrail,
     outbox: &Outbox,
     announcer: &Announcer,
     keyring: &Keyring,
+    jobs: &Jobs,
+    post: &Post,
 ) -> Result<Auth> {
+    let (db, clock) = (&post.db, &post.clock);
     let settings = &config.auth;
     let cost = Cost { memory_kib: settings.hash_memory_kib, iterations: settings.hash_iterations };
     let parts = auth::Parts {
@@ -347,6 +349,8 @@ fn auth(
             announcer.feed.clone(),
             settings,
         ),
+        jobs: jobs.clone(),
+        mail_tokens: post.tokens.clone(),
     };
     Ok(Auth::new(parts, settings.master_key.bytes(), settings.into()))
 }

@@ -63,6 +63,7 @@ codes! {
     TokenExpired         "TOKEN_EXPIRED"          Unauthenticated      "The access token has expired"
     TokenStale           "TOKEN_STALE"            Unauthenticated      "The access token predates a change of rights"
     InvalidCredentials   "INVALID_CREDENTIALS"    Unauthenticated      "E-mail address or password is wrong"
+    EmailNotVerified     "EMAIL_NOT_VERIFIED"     Forbidden            "The e-mail address has not been verified yet"
     RefreshTokenInvalid  "REFRESH_TOKEN_INVALID"  Unauthenticated      "The refresh token is not valid"
     RefreshTokenReused   "REFRESH_TOKEN_REUSED"   Unauthenticated      "The refresh token was used twice; the session has ended"
     Forbidden            "FORBIDDEN"              Forbidden            "The caller may not do this"

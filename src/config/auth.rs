@@ -33,8 +33,8 @@ section! {
         pub leeway: Duration,
         /// Whether cookies are `Secure` and carry the `__Host-` prefix.
         pub cookie_secure: bool,
-        /// Whether an address must be verified before the first login; needs outgoing
-        /// mail, so this release refuses it.
+        /// Whether an address must be verified before the first login; then registration does not
+        /// tell whether it has an account.
         pub require_verified_email: bool,
         /// Threads that hash passwords; 0 is one fewer than there are cores.
         pub hash_threads: usize,

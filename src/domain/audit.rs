@@ -30,6 +30,8 @@ impl Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     UserRegistered,
+    /// Of an address that has an account.
+    RegistrationRepeated,
     UserCreated,
     UserUpdated,
     UserDeleted,
@@ -37,6 +39,12 @@ pub enum Action {
     LoginFailed,
     PasswordChanged,
     PasswordRefused,
+    PasswordResetRequested,
+    PasswordReset,
+    VerificationRequested,
+    EmailVerified,
+    EmailChangeRequested,
+    EmailChanged,
     SessionsEnded,
     TokenReuse,
     KeysRotated,
@@ -51,6 +59,7 @@ impl Action {
     pub fn as_str(self) -> &'static str {
         match self {
             Action::UserRegistered => "user.registered",
+            Action::RegistrationRepeated => "user.registration_repeated",
             Action::UserCreated => "user.created",
             Action::UserUpdated => "user.updated",
             Action::UserDeleted => "user.deleted",
@@ -58,6 +67,12 @@ impl Action {
             Action::LoginFailed => "auth.login_failed",
             Action::PasswordChanged => "auth.password_changed",
             Action::PasswordRefused => "auth.password_refused",
+            Action::PasswordResetRequested => "auth.password_reset_requested",
+            Action::PasswordReset => "auth.password_reset",
+            Action::VerificationRequested => "auth.verification_requested",
+            Action::EmailVerified => "auth.email_verified",
+            Action::EmailChangeRequested => "auth.email_change_requested",
+            Action::EmailChanged => "auth.email_changed",
             Action::SessionsEnded => "auth.sessions_ended",
             Action::TokenReuse => "auth.token_reuse",
             Action::KeysRotated => "auth.keys_rotated",

@@ -68,6 +68,7 @@ pub enum EndReason {
     EndedByUser,
     EndedByAdmin,
     PasswordChanged,
+    PasswordReset,
     RefreshTokenReused,
     AccountDeleted,
 }
@@ -80,6 +81,7 @@ impl EndReason {
             EndReason::EndedByUser => "ended_by_user",
             EndReason::EndedByAdmin => "ended_by_admin",
             EndReason::PasswordChanged => "password_changed",
+            EndReason::PasswordReset => "password_reset",
             EndReason::RefreshTokenReused => "refresh_token_reused",
             EndReason::AccountDeleted => "account_deleted",
         }

@@ -45,8 +45,9 @@ pub enum Mail {
         device: Device,
     },
     /// Instead of a refusal, which would tell strangers that the address has an account.
+    /// With a link that sets a new password, since whoever forgot the account forgot that too.
     AlreadyRegistered {
-        user: UserId,
+        token: MailTokenId,
     },
 }
 

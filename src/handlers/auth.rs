@@ -27,7 +27,7 @@ use crate::{
     middleware::{authenticate::Authentication, cookies::Cookies},
     services::{
         Services,
-        auth::{AccessToken, LoginRequest, NewAccount, RefreshGrant},
+        auth::{AccessToken, LoginRequest, NewAccount, RefreshGrant, Registered},
     },
 };
 
@@ -51,7 +51,9 @@ pub struct RegisterBody {
 
 /// Opens an account.
 ///
-/// An address has one account, however it is spelt.
+/// An address has one account, however it is spelt; a link to verify it comes by mail. Where an
+/// address must be verified before the first login, the answer is 202 whether or not it has an
+/// account, and only its mailbox learns which.
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "accounts",
     operation_id = "register_user",
     request_body(content = RegisterBody, example = json!({
@@ -63,7 +65,8 @@ pub struct RegisterBody {
                 parameters(("id" = "$response.body#/id")),
                 description = "The account, for administrators and its owner.")),
         )),
-        (status = 409, description = "`EMAIL_TAKEN`: the address has an account"),
+        (status = 202, description = "What comes next stands in a mail; where addresses must be verified"),
+        (status = 409, description = "`EMAIL_TAKEN`: the address has an account; where addresses need not be verified"),
     ))]
 pub async fn register(
     State(services): State<Services>,
@@ -71,7 +74,10 @@ pub async fn register(
     Valid(body): Valid<RegisterBody>,
 ) -> Result<Response> {
     let account = NewAccount { email: body.email, password: body.password, name: body.name };
-    let user = services.auth.register(account, &origin).await?;
+    let user = match services.auth.register(account, &origin).await? {
+        Registered::Opened(user) => user,
+        Registered::Pending => return Ok(StatusCode::ACCEPTED.into_response()),
+    };
     let location = [(header::LOCATION, "/api/v1/users/me")];
     Ok((StatusCode::CREATED, location, Json(UserBody::from(user))).into_response())
 }
@@ -171,7 +177,8 @@ pub struct LoginAnswer {
     responses(
         (status = 200, description = "Signed in", body = LoginAnswer, headers(("Set-Cookie"))),
         (status = 401, description = "`INVALID_CREDENTIALS`: for known and unknown addresses alike"),
-        (status = 403, description = "`FORBIDDEN`: tokens in a body for a request with an `Origin`; `CSRF_REJECTED`"),
+        (status = 403, description = "`EMAIL_NOT_VERIFIED`: only after the right password; \
+            `FORBIDDEN`: tokens in a body for a request with an `Origin`; `CSRF_REJECTED`"),
         (status = 429, description = "`TOO_MANY_ATTEMPTS`: too many failed logins; `RATE_LIMITED`"),
     ))]
 pub async fn login(

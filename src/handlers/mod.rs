@@ -1,5 +1,6 @@
 //! The HTTP door: wire types and thin functions. A handler unwraps, calls one service, wraps.
 
+pub mod account_mail;
 pub mod audit;
 pub mod auth;
 pub mod docs;

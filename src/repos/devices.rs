@@ -4,25 +4,38 @@ use sqlx::PgConnection;
 
 use crate::{domain::ids::UserId, error::Result};
 
+/// What was known of a user's devices before a login.
+pub struct Remembered {
+    pub known: bool,
+    /// The user was known on another one.
+    pub others: bool,
+}
+
 /// Remembers that the user has signed in on the device, and that it behaves.
 pub async fn remember(
     conn: &mut PgConnection,
     user: UserId,
     hash: &[u8],
     ttl_secs: f64,
-) -> Result<()> {
-    sqlx::query!(
-        "insert into known_devices (token_hash, user_id, expires_at)
-         values ($1, $2, now() + make_interval(secs => $3))
-         on conflict (token_hash, user_id) do update
-         set failures = 0, last_used_at = now(), expires_at = excluded.expires_at",
+) -> Result<Remembered> {
+    // What is returned is read as it was before the statement.
+    Ok(sqlx::query_as!(
+        Remembered,
+        r#"insert into known_devices (token_hash, user_id, expires_at)
+           values ($1, $2, now() + make_interval(secs => $3))
+           on conflict (token_hash, user_id) do update
+           set failures = 0, last_used_at = now(), expires_at = excluded.expires_at
+           returning
+               exists(select from known_devices d where d.user_id = $2 and d.token_hash = $1
+                      and d.expires_at > now()) as "known!",
+               exists(select from known_devices d where d.user_id = $2 and d.token_hash <> $1)
+                      as "others!""#,
         hash,
         user.0,
         ttl_secs,
     )
-    .execute(conn)
-    .await?;
-    Ok(())
+    .fetch_one(conn)
+    .await?)
 }
 
 /// Counts a failure of a user on a device; false when it has had as many as are allowed, and so

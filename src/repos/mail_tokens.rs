@@ -12,7 +12,8 @@ use crate::{
 
 pub struct NewToken<'a> {
     pub id: MailTokenId,
-    pub user_id: UserId,
+    /// `None` for an address without an account.
+    pub user_id: Option<UserId>,
     pub purpose: Purpose,
     pub hash: &'a [u8],
     pub salt: &'a [u8],
@@ -21,14 +22,17 @@ pub struct NewToken<'a> {
     pub ttl_secs: f64,
 }
 
-/// Takes the place of an older one. False, and nothing is changed, when the account has been
-/// sent as many within the hour as are allowed.
+/// Takes the place of an older one. False, and nothing is changed, when there is no account that
+/// may be used, or it has been sent as many within the hour as are allowed and the last one still
+/// holds: nobody keeps an owner from a link by asking for links.
 pub async fn issue(conn: &mut PgConnection, token: &NewToken<'_>, allowed: i32) -> Result<bool> {
     let (new_email, new_key) = token.new_email.unzip();
     let issued = sqlx::query!(
         "insert into mail_tokens as t
              (id, user_id, purpose, token_hash, salt, new_email, new_email_key, expires_at)
-         values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
+         select $1::uuid, u.id, $3::text, $4::bytea, $5::bytea, $6::text, $7::text,
+                now() + make_interval(secs => $8)
+         from users u where u.id = $2 and u.deleted_at is null and u.disabled_at is null
          on conflict (user_id, purpose) do update
          set id = excluded.id, token_hash = excluded.token_hash, salt = excluded.salt,
              new_email = excluded.new_email, new_email_key = excluded.new_email_key,
@@ -36,9 +40,9 @@ pub async fn issue(conn: &mut PgConnection, token: &NewToken<'_>, allowed: i32) 
              issues = case when t.window_start > now() - interval '1 hour' then t.issues + 1 else 1 end,
              window_start = case when t.window_start > now() - interval '1 hour'
                             then t.window_start else now() end
-         where t.issues < $9 or t.window_start <= now() - interval '1 hour'",
+         where t.issues < $9 or t.window_start <= now() - interval '1 hour' or t.expires_at <= now()",
         token.id.0,
-        token.user_id.0,
+        token.user_id.map(|id| id.0),
         token.purpose.as_str(),
         token.hash,
         token.salt,
@@ -71,6 +75,34 @@ pub async fn find(
              and u.deleted_at is null and u.disabled_at is null"#,
         id.0,
         purpose.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Whose link it is.
+pub struct Holder {
+    pub user_id: UserId,
+    pub email: String,
+    pub name: String,
+}
+
+/// As long as the link holds; it is not used up.
+pub async fn holder(
+    conn: &mut PgConnection,
+    id: MailTokenId,
+    purposes: &[Purpose],
+    hash: &[u8],
+) -> Result<Option<Holder>> {
+    Ok(sqlx::query_as!(
+        Holder,
+        r#"select u.id as "user_id: UserId", u.email as "email!", u.name
+           from mail_tokens t join users u on u.id = t.user_id
+           where t.id = $1 and t.purpose = any($2) and t.token_hash = $3 and t.expires_at > now()
+             and u.deleted_at is null and u.disabled_at is null"#,
+        id.0,
+        &words(purposes),
+        hash,
     )
     .fetch_optional(conn)
     .await?)

@@ -19,14 +19,15 @@ pub struct NewUser<'a> {
     pub name: &'a str,
     pub role: Role,
     pub password_hash: &'a str,
+    pub email_verified: bool,
 }
 
 /// Fails with `EMAIL_TAKEN` when another account has the mailbox.
 pub async fn insert(conn: &mut PgConnection, user: &NewUser<'_>) -> Result<User> {
     sqlx::query_as!(
         User,
-        r#"insert into users (id, email, email_key, name, role, password_hash)
-           values ($1, $2, $3, $4, $5, $6)
+        r#"insert into users (id, email, email_key, name, role, password_hash, email_verified)
+           values ($1, $2, $3, $4, $5, $6, $7)
            returning id as "id: UserId", email as "email!", name, role as "role: Role", email_verified,
                      disabled_at is not null as "disabled!", version, authz_version, created_at, updated_at"#,
         user.id.0,
@@ -35,10 +36,45 @@ pub async fn insert(conn: &mut PgConnection, user: &NewUser<'_>) -> Result<User>
         user.name,
         user.role.as_str(),
         user.password_hash,
+        user.email_verified,
     )
     .fetch_one(conn)
     .await
     .on_constraint("users_email_key", || Error::of(Code::EmailTaken))
+}
+
+/// Whose the mailbox is afterwards: the new user's, or that of the account it had. `None` when
+/// another account takes it in this very moment.
+pub async fn insert_or_find(conn: &mut PgConnection, user: &NewUser<'_>) -> Result<Option<UserId>> {
+    let id = sqlx::query_scalar!(
+        r#"with made as (
+               insert into users (id, email, email_key, name, role, password_hash, email_verified)
+               values ($1, $2, $3, $4, $5, $6, $7)
+               on conflict (email_key) do nothing returning id)
+           select coalesce((select id from made), (select id from users where email_key = $3))
+                  as "id: UserId""#,
+        user.id.0,
+        user.email.address(),
+        user.email.key(),
+        user.name,
+        user.role.as_str(),
+        user.password_hash,
+        user.email_verified,
+    );
+    Ok(id.fetch_one(conn).await?)
+}
+
+/// The account of a mailbox.
+pub async fn find_by_key(conn: &mut PgConnection, email: &Email) -> Result<Option<User>> {
+    Ok(sqlx::query_as!(
+        User,
+        r#"select id as "id: UserId", email as "email!", name, role as "role: Role", email_verified,
+                  disabled_at is not null as "disabled!", version, authz_version, created_at, updated_at
+           from users where email_key = $1 and deleted_at is null"#,
+        email.key(),
+    )
+    .fetch_optional(conn)
+    .await?)
 }
 
 pub async fn find(conn: &mut PgConnection, id: UserId) -> Result<Option<User>> {
@@ -119,6 +155,35 @@ pub async fn set_password_hash(conn: &mut PgConnection, id: UserId, hash: &str) 
     sqlx::query!("update users set password_hash = $2 where id = $1", id.0, hash)
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// The owner has proved to read what is sent to the address.
+pub async fn verify_email(conn: &mut PgConnection, id: UserId) -> Result<()> {
+    sqlx::query!(
+        "update users set email_verified = true, version = version + 1, updated_at = now()
+         where id = $1 and not email_verified",
+        id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Sets an address that was proved to be the owner's. Fails with `EMAIL_TAKEN` when another
+/// account has the mailbox.
+pub async fn set_email(conn: &mut PgConnection, id: UserId, email: &Email) -> Result<()> {
+    sqlx::query!(
+        "update users
+         set email = $2, email_key = $3, email_verified = true, version = version + 1, updated_at = now()
+         where id = $1",
+        id.0,
+        email.address(),
+        email.key(),
+    )
+    .execute(conn)
+    .await
+    .on_constraint("users_email_key", || Error::of(Code::EmailTaken))?;
     Ok(())
 }
 

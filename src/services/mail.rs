@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use url::Url;
 use uuid::Uuid;
 
 use super::auth::mail_tokens::MailTokens;
@@ -56,9 +57,22 @@ impl Post {
 
     async fn compose(&self, mail: &Mail) -> Result<Option<(Email, Letter)>> {
         match mail {
-            Mail::VerifyEmail { token } => self.with_link(*token, Purpose::VerifyEmail).await,
-            Mail::ResetPassword { token } => self.with_link(*token, Purpose::ResetPassword).await,
-            Mail::ChangeEmail { token } => self.with_link(*token, Purpose::ChangeEmail).await,
+            Mail::VerifyEmail { token } => {
+                let letter = |link, valid_for| Letter::VerifyEmail { link, valid_for };
+                self.with_link(*token, Purpose::VerifyEmail, letter).await
+            }
+            Mail::ResetPassword { token } => {
+                let letter = |link, valid_for| Letter::ResetPassword { link, valid_for };
+                self.with_link(*token, Purpose::ResetPassword, letter).await
+            }
+            Mail::AlreadyRegistered { token } => {
+                let letter = |link, valid_for| Letter::AlreadyRegistered { link, valid_for };
+                self.with_link(*token, Purpose::ResetPassword, letter).await
+            }
+            Mail::ChangeEmail { token } => {
+                let letter = |link, valid_for| Letter::ChangeEmail { link, valid_for };
+                self.with_link(*token, Purpose::ChangeEmail, letter).await
+            }
             Mail::EmailChanged { former_address, at } => {
                 let letter = Letter::EmailChanged { at: Moment(*at) };
                 Ok(Some((Email::parse(former_address)?, letter)))
@@ -74,9 +88,6 @@ impl Post {
                 let (at, device) = seen(*at, device);
                 self.to_user(*user, Letter::TokenReused { at, device }).await
             }
-            Mail::AlreadyRegistered { user } => {
-                self.to_user(*user, Letter::AlreadyRegistered {}).await
-            }
         }
     }
 
@@ -84,21 +95,13 @@ impl Post {
         &self,
         token: MailTokenId,
         purpose: Purpose,
+        letter: fn(Url, &'static str) -> Letter,
     ) -> Result<Option<(Email, Letter)>> {
         let found = self
             .db
             .read("mail.link", async |conn| self.tokens.address(conn, token, purpose).await)
             .await?;
-        let valid_for = purpose.valid_for_text();
-        Ok(found.map(|found| {
-            let link = found.link;
-            let letter = match purpose {
-                Purpose::VerifyEmail => Letter::VerifyEmail { link, valid_for },
-                Purpose::ResetPassword => Letter::ResetPassword { link, valid_for },
-                Purpose::ChangeEmail => Letter::ChangeEmail { link, valid_for },
-            };
-            (found.to, letter)
-        }))
+        Ok(found.map(|found| (found.to, letter(found.link, purpose.valid_for_text()))))
     }
 
     /// To the stored address, whatever was typed into a form.

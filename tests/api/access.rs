@@ -44,11 +44,16 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("POST /api/v1/auth/logout", SIGNED_IN),
         ("POST /api/v1/auth/logout-all", SIGNED_IN),
         ("PUT /api/v1/auth/password", SIGNED_IN),
+        ("POST /api/v1/auth/password/forgot", ANYBODY),
+        ("POST /api/v1/auth/password/reset", ANYBODY),
+        ("POST /api/v1/auth/email/verify", ANYBODY),
+        ("POST /api/v1/auth/email/resend", ANYBODY),
         ("GET /api/v1/auth/sessions", SIGNED_IN),
         ("DELETE /api/v1/auth/sessions/{id}", OWN),
         ("GET /api/v1/users/me", SIGNED_IN),
         ("PATCH /api/v1/users/me", SIGNED_IN),
         ("DELETE /api/v1/users/me", SIGNED_IN),
+        ("PUT /api/v1/users/me/email", SIGNED_IN),
         ("GET /api/v1/users", ADMIN),
         ("GET /api/v1/users/{id}", OWN_OR_ADMIN),
         ("PATCH /api/v1/users/{id}", ADMIN),
@@ -79,6 +84,16 @@ fn body(line: &str) -> serde_json::Value {
         }
         "PUT /api/v1/auth/password" => {
             json!({"current_password": "orbit-velvet-lantern-42", "new_password": "copper-meadow-violin-81"})
+        }
+        "POST /api/v1/auth/email/resend" | "POST /api/v1/auth/password/forgot" => {
+            json!({"email": "owner@example.com"})
+        }
+        "POST /api/v1/auth/email/verify" => json!({"token": "made-up"}),
+        "POST /api/v1/auth/password/reset" => {
+            json!({"token": "made-up", "password": "copper-meadow-violin-81"})
+        }
+        "PUT /api/v1/users/me/email" => {
+            json!({"email": "other@example.com", "current_password": "orbit-velvet-lantern-42"})
         }
         "PATCH /api/v1/users/me" | "PATCH /api/v1/users/{id}" => json!({"name": "Renamed"}),
         _ => json!({}),

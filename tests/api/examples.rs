@@ -39,18 +39,23 @@ fn assert_as_described(document: &Value, line: &str, answer: &Answer) {
 }
 
 /// The examples of bodies in the order in which a client may send them, and how each is called.
-const TOUR: [(&str, u16); 6] = [
+const TOUR: [(&str, u16); 11] = [
     ("POST /api/v1/auth/register", 201),
+    ("POST /api/v1/auth/email/resend", 202),
+    ("POST /api/v1/auth/email/verify", 204),
     ("POST /api/v1/auth/login", 200),
     ("POST /api/v1/auth/refresh", 200),
     ("PATCH /api/v1/users/me", 200),
     ("PATCH /api/v1/users/{id}", 200),
+    ("PUT /api/v1/users/me/email", 202),
     ("PUT /api/v1/auth/password", 204),
+    ("POST /api/v1/auth/password/forgot", 202),
+    ("POST /api/v1/auth/password/reset", 204),
 ];
 
 #[tokio::test]
 async fn the_examples_of_request_bodies_are_answered_as_described() {
-    let app = TestApp::new().await;
+    let app = TestApp::mailing(&[]).await;
     let admin = app.admin("admin").await;
     let document = document();
     let mut ada = json!({});
@@ -62,6 +67,8 @@ async fn the_examples_of_request_bodies_are_answered_as_described() {
         if line.ends_with("/refresh") {
             // A token cannot be written down beforehand.
             body["refresh_token"] = ada["refresh_token"].clone();
+        } else if body.get("token").is_some() {
+            body["token"] = json!(app.newest_token("ada@example.com").await);
         } else {
             let own = ada["access_token"].as_str();
             let token = if path.contains("{id}") { Some(admin.access.as_str()) } else { own };

@@ -65,7 +65,7 @@ async fn random_paths_make_one_label_and_every_metric_is_described() {
     }
     let text = String::from_utf8(app.get("/metrics").send().await.expect(200).body).unwrap();
     let series = text.lines().filter(|line| line.starts_with("http_requests_total{"));
-    assert!(!text.contains("random/") && series.count() < 100, "{text}");
+    assert!(!text.contains("random/") && series.count() < 300, "{text}");
     for name in mainstay::telemetry::metrics::ALL.iter().map(|metric| metric.name) {
         let typed = text.lines().any(|line| line.starts_with(&format!("# TYPE {name} ")));
         let seen = text.contains(name);

@@ -23,9 +23,11 @@ fn user(person: &Person) -> UserId {
 async fn try_issue(app: &TestApp, person: &Person, purpose: Purpose) -> Option<MailTokenId> {
     let (tokens, new) = (&app.app.services.post.tokens, Email::parse("new@example.com").unwrap());
     let new = (purpose == Purpose::ChangeEmail).then_some(&new);
-    let issue =
-        async |tx: &mut sqlx::PgConnection| tokens.issue(tx, user(person), purpose, new).await;
-    app.app.db.tx("test.issue", issue).await.unwrap()
+    let issue = async |tx: &mut sqlx::PgConnection| {
+        tokens.issue(tx, Some(user(person)), purpose, new).await
+    };
+    let issued = app.app.db.tx("test.issue", issue).await.unwrap();
+    issued.holds.then_some(issued.id)
 }
 
 async fn issue(app: &TestApp, person: &Person, purpose: Purpose) -> MailTokenId {
@@ -137,6 +139,9 @@ async fn a_mailbox_is_not_flooded() {
     }
     assert_eq!(try_issue(&app, &ada, Purpose::ResetPassword).await, None);
     assert!(secret(&app, last.unwrap(), Purpose::ResetPassword).await.is_some(), "the last holds");
+    app.execute("update mail_tokens set expires_at = now()").await;
+    assert!(try_issue(&app, &ada, Purpose::ResetPassword).await.is_some(), "the last has expired");
+    assert_eq!(try_issue(&app, &ada, Purpose::ResetPassword).await, None);
     app.execute("update mail_tokens set window_start = now() - interval '61 minutes'").await;
     assert!(try_issue(&app, &ada, Purpose::ResetPassword).await.is_some());
     assert_eq!(app.count("select issues::bigint from mail_tokens").await, 1);
@@ -152,10 +157,10 @@ async fn links_end_with_what_they_were_for() {
     let change = json!({"current_password": PASSWORD, "new_password": "copper-meadow-violin-81"});
     let change = app.call("PUT", "/api/v1/auth/password").bearer(&ada.access).json(&change);
     change.send().await.expect(204);
-    let left = "select count(*) from mail_tokens where purpose <> 'reset_password'";
+    let left = "select count(*) from mail_tokens where purpose = 'verify_email'";
     assert_eq!(
         (app.count("select count(*) from mail_tokens").await, app.count(left).await),
-        (2, 2)
+        (1, 1)
     );
     app.call("DELETE", "/api/v1/users/me").bearer(&ada.access).send().await.expect(204);
     assert_eq!(
@@ -195,6 +200,7 @@ async fn a_link_for_another_address_goes_there_and_notices_go_to_the_owner() {
     let (id, at) = (user(&ada), app.app.clock.now());
     let device = Device { user_agent: Some("curl/8.0".to_owned()), address: None };
     let token = issue(&app, &ada, Purpose::ChangeEmail).await;
+    let reset = issue(&app, &ada, Purpose::ResetPassword).await;
     let former_address = "former@example.com".to_owned();
     for (mail, to) in [
         (Mail::ChangeEmail { token }, "new@example.com"),
@@ -202,7 +208,7 @@ async fn a_link_for_another_address_goes_there_and_notices_go_to_the_owner() {
         (Mail::PasswordChanged { user: id, at }, "ada@example.com"),
         (Mail::NewDevice { user: id, at, device: device.clone() }, "ada@example.com"),
         (Mail::TokenReused { user: id, at, device }, "ada@example.com"),
-        (Mail::AlreadyRegistered { user: id }, "ada@example.com"),
+        (Mail::AlreadyRegistered { token: reset }, "ada@example.com"),
     ] {
         let memory = app.app.services.post.mailer.memory().unwrap();
         let before = memory.sent_to(to).len();

@@ -1,6 +1,7 @@
 //! The API as a client sees it, in process: each test owns a database and a Redis prefix.
 
 mod access;
+mod account_mail;
 mod admission;
 mod audit;
 mod connections;

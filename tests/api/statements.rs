@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mainstay::{middleware::route_info::Access, routes};
+use mainstay::{domain::mail_tokens::Purpose, middleware::route_info::Access, routes};
 use serde_json::{Value, json};
 
 use super::support::{Answer, Person, TestApp, people::PASSWORD};
@@ -14,17 +14,22 @@ fn expectations() -> BTreeMap<&'static str, u64> {
         ("GET /openapi.json", 0),
         ("GET /.well-known/jwks.json", 0),
         ("GET /api/v1/ping", 0),
-        ("POST /api/v1/auth/register", 5),
-        ("POST /api/v1/auth/login", 11),
+        ("POST /api/v1/auth/register", 7),
+        ("POST /api/v1/auth/login", 12),
         ("POST /api/v1/auth/refresh", 7),
         ("POST /api/v1/auth/logout", 5),
         ("POST /api/v1/auth/logout-all", 5),
-        ("PUT /api/v1/auth/password", 12),
+        ("PUT /api/v1/auth/password", 13),
+        ("POST /api/v1/auth/password/forgot", 6),
+        ("POST /api/v1/auth/password/reset", 14),
+        ("POST /api/v1/auth/email/verify", 7),
+        ("POST /api/v1/auth/email/resend", 6),
         ("GET /api/v1/auth/sessions", 1),
         ("DELETE /api/v1/auth/sessions/{id}", 5),
         ("GET /api/v1/users/me", 1),
         ("PATCH /api/v1/users/me", 5),
         ("DELETE /api/v1/users/me", 14),
+        ("PUT /api/v1/users/me/email", 10),
         ("GET /api/v1/users", 1),
         ("GET /api/v1/users/{id}", 1),
         ("PATCH /api/v1/users/{id}", 5),
@@ -98,7 +103,11 @@ impl Cast {
         let path = path.replace("{id}", id).replace("{queue}", "bulk");
         let mut call = self.app.call(method, &path);
         if matches!(method, "POST" | "PUT" | "PATCH") {
-            call = call.json(&body(line, &caller));
+            let mut body = body(line, &caller);
+            if let Some(purpose) = link(line) {
+                body["token"] = json!(self.app.link_token(&caller.id, purpose).await);
+            }
+            call = call.json(&body);
         }
         call = match access {
             Access::Open | Access::Operations => call,
@@ -106,6 +115,15 @@ impl Cast {
             Access::Staff | Access::Admin => call.bearer(&self.admin.access),
         };
         call.send().await
+    }
+}
+
+/// What the link in a request is for.
+fn link(line: &str) -> Option<Purpose> {
+    match line {
+        "POST /api/v1/auth/email/verify" => Some(Purpose::VerifyEmail),
+        "POST /api/v1/auth/password/reset" => Some(Purpose::ResetPassword),
+        _ => None,
     }
 }
 
@@ -118,6 +136,13 @@ fn body(line: &str, caller: &Person) -> Value {
         "POST /api/v1/auth/refresh" => json!({"refresh_token": caller.refresh}),
         "PUT /api/v1/auth/password" => {
             json!({"current_password": PASSWORD, "new_password": "copper-meadow-violin-81"})
+        }
+        "POST /api/v1/auth/password/reset" => json!({"password": "copper-meadow-violin-81"}),
+        "POST /api/v1/auth/password/forgot" | "POST /api/v1/auth/email/resend" => {
+            json!({"email": caller.email})
+        }
+        "PUT /api/v1/users/me/email" => {
+            json!({"email": format!("new-{}", caller.email), "current_password": PASSWORD})
         }
         line if line.starts_with("PATCH ") => json!({"name": "Renamed"}),
         _ => json!({}),

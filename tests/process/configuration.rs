@@ -56,7 +56,6 @@ fn production_names_every_fault_in_one_run_and_shows_no_value() {
         "server.forwarded_header",
         "server.request_timeout",
         "database.lock_timeout",
-        "auth.require_verified_email",
         "APP__DATABSE__URL",
         "did you mean APP__DATABASE__URL?",
     ];
@@ -67,15 +66,7 @@ fn production_names_every_fault_in_one_run_and_shows_no_value() {
 #[test]
 fn an_empty_production_says_which_variables_to_set() {
     let finished = refuses(&production(), &["serve"]);
-    names(
-        &finished,
-        &[
-            "set DATABASE_URL",
-            "set APP__AUTH__MASTER_KEY",
-            "auth.require_verified_email",
-            "set SMTP_URL",
-        ],
-    );
+    names(&finished, &["set DATABASE_URL", "set APP__AUTH__MASTER_KEY", "set SMTP_URL"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod account_mail;
 mod boot;
 mod commands;
 mod configuration;

@@ -24,7 +24,7 @@ pub enum Letter {
     PasswordChanged { at: Moment },
     NewDevice { at: Moment, device: Device },
     TokenReused { at: Moment, device: Device },
-    AlreadyRegistered {},
+    AlreadyRegistered { link: Url, valid_for: &'static str },
 }
 
 /// Where something was done from, as the letter tells it.

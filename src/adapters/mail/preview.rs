@@ -57,7 +57,7 @@ pub(super) fn samples(home: &Url, at: DateTime<Utc>) -> Vec<Letter> {
         Letter::PasswordChanged { at },
         Letter::NewDevice { at, device: device() },
         Letter::TokenReused { at, device: device() },
-        Letter::AlreadyRegistered {},
+        Letter::AlreadyRegistered { link: link("reset-password"), valid_for: "30 minutes" },
     ]
 }
 

@@ -44,7 +44,7 @@ fn default_toml_and_the_types_name_the_same_keys() {
 
 #[test]
 fn every_default_that_need_not_be_set_is_valid() {
-    let needed = ["database.url", "auth.master_key", "auth.require_verified_email"];
+    let needed = ["database.url", "auth.master_key"];
     assert_eq!(keys_at_fault(&inputs(&[("APP_ENVIRONMENT", "test")])), needed);
 }
 

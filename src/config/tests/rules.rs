@@ -24,7 +24,6 @@ fn every_fault_of_every_kind_is_found_in_one_run() {
         "auth.hash_iterations",
         "redis.command_timeout",
         "database.statement_timeout",
-        "auth.require_verified_email",
     ];
     assert_eq!(keys, expected);
 }
@@ -86,7 +85,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("AUTH__DEVICE_TTL", "0s", "auth.device_ttl"),
     ("AUTH__ISSUER", " ", "auth.issuer"),
     ("AUTH__MASTER_KEY", "c2hvcnQ=", "auth.master_key"),
-    ("AUTH__REQUIRE_VERIFIED_EMAIL", "true", "auth.require_verified_email"),
     ("LIMITS__DEFAULT", "0/1m", "limits.default"),
     ("CORS__ALLOWED_ORIGINS", "*", "cors.allowed_origins"),
     ("CORS__MAX_AGE", "601s", "cors.max_age"),
@@ -187,7 +185,6 @@ fn production_refuses_what_development_may() {
         ("APP__SERVER__PUBLIC_URL", "http://api.example", "server.public_url"),
         ("APP__CORS__ALLOWED_ORIGINS", "http://shop.example", "cors.allowed_origins"),
         ("PORT", "0", "server.port"),
-        ("APP__AUTH__REQUIRE_VERIFIED_EMAIL", "true", "auth.require_verified_email"),
         ("DATABASE_URL", "", "database.url"),
     ] {
         let inputs: Inputs = production(&[(variable, value)]);

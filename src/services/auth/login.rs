@@ -1,6 +1,6 @@
 //! Signing in with a password.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -16,14 +16,19 @@ use crate::{
         email::Email,
         events::{Aggregate, EventType, NewEvent},
         ids::{SessionId, UserId},
+        mail::{Device, Mail},
         password::Password,
         users::User,
     },
-    error::{Code, Result},
+    error::{Code, Error, Result},
     repos::{self, devices::LoginView, login_failures, sessions::NewSession},
     shared::{crypto, password_hasher::Verdict},
     telemetry::metrics as names,
 };
+
+/// Later the first device is news: somebody else may have waited for the known ones to be
+/// forgotten.
+const FIRST_DEVICE_WITHIN: TimeDelta = TimeDelta::days(1);
 
 pub struct LoginRequest {
     pub email: String,
@@ -52,6 +57,14 @@ struct Attempt {
     buckets: Buckets,
 }
 
+/// What came of a right password.
+enum Admitted {
+    Opened(Box<Opened>),
+    /// The account has changed since the password was compared.
+    Changed,
+    Unverified,
+}
+
 /// A session as the database has it, not yet given to anyone.
 struct Opened {
     user: User,
@@ -69,6 +82,7 @@ impl Auth {
             Ok(_) => "succeeded",
             Err(error) if error.code() == Code::InvalidCredentials => "refused",
             Err(error) if error.code() == Code::TooManyAttempts => "throttled",
+            Err(error) if error.code() == Code::EmailNotVerified => "unverified",
             Err(_) => "failed",
         };
         metrics::counter!(names::LOGIN_OUTCOMES, "outcome" => outcome).increment(1);
@@ -99,10 +113,10 @@ impl Auth {
                 Verdict::MatchOutdated => Some(place.hash(attempt.password.clone()).await?),
                 _ => None,
             };
-            if let Some(opened) =
-                self.admit(attempt, &view, user, hash, rehashed.as_deref(), origin).await?
-            {
-                return self.signed_in(attempt, opened);
+            match self.admit(attempt, &view, user, hash, rehashed.as_deref(), origin).await? {
+                Admitted::Opened(opened) => return self.signed_in(attempt, *opened),
+                Admitted::Unverified => return Err(Error::of(Code::EmailNotVerified)),
+                Admitted::Changed => {}
             }
         }
         Err(invalid_credentials())
@@ -174,7 +188,7 @@ impl Auth {
         Err(unheard.map_or_else(invalid_credentials, too_many_attempts))
     }
 
-    /// Opens a session; `None` when the account has changed since the password was compared.
+    /// Opens a session, if the account is still what it was and may be used.
     async fn admit(
         &self,
         attempt: &Attempt,
@@ -183,7 +197,7 @@ impl Auth {
         hash: &str,
         rehashed: Option<&str>,
         origin: &Origin,
-    ) -> Result<Option<Opened>> {
+    ) -> Result<Admitted> {
         let known = self.is_known_device(view);
         self.db
             .tx("auth.login.admit", async |tx| {
@@ -195,17 +209,21 @@ impl Auth {
                     login_failures::clear(tx, &attempt.buckets.account).await?;
                 }
                 let Some(user) = repos::users::confirm(tx, user, hash).await? else {
-                    return Ok(None);
+                    return Ok(Admitted::Changed);
                 };
+                if self.settings.require_verified_email && !user.email_verified {
+                    self.record_unverified(tx, &user, origin).await?;
+                    return Ok(Admitted::Unverified);
+                }
                 if let Some(new) = rehashed {
                     repos::users::set_password_hash(tx, user.id, new).await?;
                 }
-                let device_token = self.remember_device(tx, attempt, view, user.id).await?;
+                let device_token = self.remember_device(tx, attempt, view, &user, origin).await?;
                 let opened = self.open(tx, attempt, user, device_token, origin).await?;
                 if view.device_failures.is_none() {
                     self.emit_first_seen(tx, &opened, origin).await?;
                 }
-                Ok(Some(opened))
+                Ok(Admitted::Opened(Box::new(opened)))
             })
             .await
     }
@@ -225,6 +243,16 @@ impl Auth {
         self.outbox.emit(tx, event, origin).await
     }
 
+    async fn record_unverified(
+        &self,
+        tx: &mut PgConnection,
+        user: &User,
+        origin: &Origin,
+    ) -> Result<()> {
+        let details = json!({"reason": "email_not_verified"});
+        self.record_own(tx, user.id, Action::LoginFailed, details, origin).await
+    }
+
     /// Guesses on the device meanwhile may have made it unknown.
     async fn is_still_known(
         &self,
@@ -238,12 +266,14 @@ impl Auth {
     }
 
     /// Keeps the presented token if we gave it, to this user or to another on the same device.
+    /// The owner is told of a device that is new, except of the first one of a new account.
     async fn remember_device(
         &self,
         tx: &mut PgConnection,
         attempt: &Attempt,
         view: &LoginView,
-        user: UserId,
+        user: &User,
+        origin: &Origin,
     ) -> Result<String> {
         let (token, hash) = match &attempt.device {
             Some((token, hash)) if view.device_exists => (token.clone(), *hash),
@@ -253,7 +283,13 @@ impl Auth {
             }
         };
         let ttl = self.settings.device_ttl.as_secs_f64();
-        repos::devices::remember(tx, user, &hash, ttl).await?;
+        let before = repos::devices::remember(tx, user.id, &hash, ttl).await?;
+        let at = self.clock.now();
+        let fresh = !before.others && at - user.created_at < FIRST_DEVICE_WITHIN;
+        if !before.known && !fresh {
+            let notice = Mail::NewDevice { user: user.id, at, device: Device::from(origin) };
+            self.write(tx, notice, origin).await?;
+        }
         Ok(token)
     }
 
@@ -261,7 +297,6 @@ impl Auth {
         &self,
         tx: &mut PgConnection,
         attempt: &Attempt,
-
         user: User,
         device_token: String,
         origin: &Origin,

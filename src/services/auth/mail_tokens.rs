@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
     repos::{
         self,
-        mail_tokens::{NewToken, Used},
+        mail_tokens::{Holder, NewToken, Used},
     },
     shared::{
         clock::Clock,
@@ -68,6 +68,15 @@ impl Token {
     }
 }
 
+/// A link that was made. One for nobody, or for an account that was sent too many lately, does
+/// not hold, and has an id all the same: its mail is queued like any other and never sent, so
+/// that no answer tells who has an account.
+#[derive(Debug, Clone, Copy)]
+pub struct Issued {
+    pub id: MailTokenId,
+    pub holds: bool,
+}
+
 /// What the letter with a link needs.
 pub struct Addressed {
     pub to: Email,
@@ -79,15 +88,15 @@ impl MailTokens {
         Self { key: Keyed::derive(master_key, "mail-token"), clock, link_base }
     }
 
-    /// Makes a link and voids the one before. `None` when the account was sent too many lately.
+    /// Makes a link and voids the one before; the same statement for nobody.
     /// `new_email` is for [`Purpose::ChangeEmail`] alone.
     pub async fn issue(
         &self,
         tx: &mut PgConnection,
-        user_id: UserId,
+        user_id: Option<UserId>,
         purpose: Purpose,
         new_email: Option<&Email>,
-    ) -> Result<Option<MailTokenId>> {
+    ) -> Result<Issued> {
         let (id, salt) = (MailTokenId(self.clock.new_id()), crypto::random::<32>());
         let token = Token::derive(&self.key, id, purpose, &salt);
         let new = NewToken {
@@ -99,8 +108,8 @@ impl MailTokens {
             new_email: new_email.map(|email| (email.address(), email.key())),
             ttl_secs: purpose.valid_for().as_secs_f64(),
         };
-        let issued = repos::mail_tokens::issue(tx, &new, ISSUES_PER_HOUR).await?;
-        Ok(issued.then_some(id))
+        let holds = repos::mail_tokens::issue(tx, &new, ISSUES_PER_HOUR).await?;
+        Ok(Issued { id, holds })
     }
 
     /// Where the letter goes and its link; `None` when the link does not hold any more.
@@ -116,6 +125,18 @@ impl MailTokens {
         let token = Token::derive(&self.key, id, purpose, &pending.salt);
         let to = Email::parse(&pending.address)?;
         Ok(Some(Addressed { to, link: self.link(purpose, &token) }))
+    }
+
+    /// Whose link it is, if it is for one of these and holds; it is not used up.
+    pub async fn holder(
+        &self,
+        conn: &mut PgConnection,
+        text: &str,
+        purposes: &[Purpose],
+    ) -> Result<Holder> {
+        let token = Token::parse(text).ok_or_else(invalid)?;
+        let holder = repos::mail_tokens::holder(conn, token.id, purposes, &token.hash()).await?;
+        holder.ok_or_else(invalid)
     }
 
     /// Uses a link up that is for one of these: of simultaneous uses one succeeds.
@@ -141,7 +162,7 @@ impl MailTokens {
 }
 
 /// The same for a token that never was, was used, or has expired.
-fn invalid() -> Error {
+pub(super) fn invalid() -> Error {
     Error::invalid_field("token", "token", "is not valid any more, or never was")
 }
 

@@ -1,6 +1,6 @@
 //! Accounts' front door: registration, login, refresh, sessions and passwords.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     config,
@@ -10,13 +10,16 @@ use crate::{
     shared::{clock::Clock, crypto::Keyed, password_hasher::PasswordHasher},
 };
 
-use super::{audit::AuditTrail, outbox::Outbox};
+use super::{audit::AuditTrail, jobs::Jobs, outbox::Outbox};
 
 pub mod announce;
+mod email;
 pub mod keys;
+mod letters;
 mod login;
 pub mod mail_tokens;
 mod password;
+mod recovery;
 mod refresh;
 mod register;
 pub mod revocations;
@@ -26,10 +29,11 @@ pub mod tokens;
 
 pub use login::{LoginRequest, SignedIn};
 pub use refresh::{RefreshGrant, Refreshed, claimed_session};
-pub use register::NewAccount;
+pub use register::{NewAccount, Registered};
 pub use tokens::AccessToken;
 
 use announce::Announcer;
+use mail_tokens::MailTokens;
 use tokens::Tokens;
 
 pub struct Auth {
@@ -40,6 +44,8 @@ pub struct Auth {
     outbox: Outbox,
     announcer: Announcer,
     tokens: Tokens,
+    jobs: Jobs,
+    mail_tokens: Arc<MailTokens>,
     /// Derives refresh tokens.
     refresh_key: Keyed,
     /// Blinds what failures are counted by.
@@ -56,6 +62,7 @@ pub struct Settings {
     pub session_max_remembered: Duration,
     pub reuse_window: Duration,
     pub device_ttl: Duration,
+    pub require_verified_email: bool,
     pub account_rule: ThrottleRule,
     pub network_rule: ThrottleRule,
 }
@@ -74,6 +81,7 @@ impl From<&config::Auth> for Settings {
             session_max_remembered: auth.session_max_remembered,
             reuse_window: auth.refresh_reuse_window,
             device_ttl: auth.device_ttl,
+            require_verified_email: auth.require_verified_email,
             account_rule: rule(auth.failures_allowed, Duration::from_secs(24 * 3600)),
             network_rule: rule(auth.network_failures_allowed, auth.failures_window),
         }
@@ -89,6 +97,8 @@ pub struct Parts {
     pub outbox: Outbox,
     pub announcer: Announcer,
     pub tokens: Tokens,
+    pub jobs: Jobs,
+    pub mail_tokens: Arc<MailTokens>,
 }
 
 impl Auth {
@@ -101,6 +111,8 @@ impl Auth {
             outbox: parts.outbox,
             announcer: parts.announcer,
             tokens: parts.tokens,
+            jobs: parts.jobs,
+            mail_tokens: parts.mail_tokens,
             refresh_key: Keyed::derive(master_key, "refresh-token"),
             throttle_key: Keyed::derive(master_key, "throttle"),
             settings,

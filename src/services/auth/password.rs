@@ -1,6 +1,7 @@
 //! Changing one's password.
 
 use serde_json::json;
+use sqlx::PgConnection;
 
 use super::{
     Auth,
@@ -11,10 +12,12 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::{Action, NewAuditEvent, Origin, Target},
+        audit::{Action, Origin},
         auth::{EndReason, Identity},
         email::Email,
         events::{Aggregate, EventType, NewEvent},
+        ids::UserId,
+        mail::Mail,
         mail_tokens::Purpose,
         password::Password,
         users::User,
@@ -55,24 +58,17 @@ impl Auth {
                     return Err(invalid_credentials());
                 }
                 repos::users::set_password_hash(tx, user.id, &hash).await?;
-                repos::mail_tokens::void(tx, user.id, &[Purpose::ResetPassword]).await?;
+                // Whoever had the old one may have asked for another address.
+                let links = [Purpose::ResetPassword, Purpose::ChangeEmail];
+                repos::mail_tokens::void(tx, user.id, &links).await?;
                 let (others, reason) = (Some(actor.session_id), EndReason::PasswordChanged);
                 let ended = repos::sessions::end_all(tx, user.id, others, reason).await?;
                 let voided = Voided::sessions(tx, ended).await?;
-                let event = NewAuditEvent {
-                    actor: Some(user.id),
-                    action: Action::PasswordChanged,
-                    target: Target::user(user.id),
-                    details: json!({"sessions_ended": voided.session_count()}),
-                };
-                self.audit.record(tx, event, origin).await?;
-                let event = NewEvent {
-                    kind: EventType::UserPasswordChanged,
-                    aggregate: Aggregate::user(user.id),
-                    actor: Some(user.id),
-                    payload: json!({"sessions_ended": voided.session_count()}),
-                };
-                self.outbox.emit(tx, event, origin).await?;
+                self.emit_password_changed(tx, user.id, &voided, origin).await?;
+                let notice = Mail::PasswordChanged { user: user.id, at: self.clock.now() };
+                self.write(tx, notice, origin).await?;
+                let details = json!({"sessions_ended": voided.session_count()});
+                self.record_own(tx, user.id, Action::PasswordChanged, details, origin).await?;
                 Ok(voided)
             })
             .await?;
@@ -80,7 +76,23 @@ impl Auth {
         Ok(())
     }
 
-    async fn own_account(&self, actor: &Identity) -> Result<(User, String)> {
+    pub(super) async fn emit_password_changed(
+        &self,
+        tx: &mut PgConnection,
+        user: UserId,
+        voided: &Voided,
+        origin: &Origin,
+    ) -> Result<()> {
+        let event = NewEvent {
+            kind: EventType::UserPasswordChanged,
+            aggregate: Aggregate::user(user),
+            actor: Some(user),
+            payload: json!({"sessions_ended": voided.session_count()}),
+        };
+        self.outbox.emit(tx, event, origin).await
+    }
+
+    pub(super) async fn own_account(&self, actor: &Identity) -> Result<(User, String)> {
         self.db
             .read("auth.own_account", async |conn| {
                 let user = repos::users::find(conn, actor.user_id).await?;
@@ -90,7 +102,7 @@ impl Auth {
             .await
     }
 
-    async fn prove_password(
+    pub(super) async fn prove_password(
         &self,
         place: &Place<'_>,
         user: &User,
@@ -116,13 +128,8 @@ impl Auth {
             .db
             .tx("auth.refuse_password", async |tx| {
                 let unheard = self.count_failure(tx, buckets).await?;
-                let event = NewAuditEvent {
-                    actor: Some(user.id),
-                    action: Action::PasswordRefused,
-                    target: Target::user(user.id),
-                    details: json!({}),
-                };
-                self.audit.record(tx, event, origin).await?;
+                let action = Action::PasswordRefused;
+                self.record_own(tx, user.id, action, json!({}), origin).await?;
                 Ok(unheard)
             })
             .await?;

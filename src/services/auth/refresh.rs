@@ -20,6 +20,7 @@ use crate::{
         auth::{EndReason, Identity, Presented},
         events::{Aggregate, EventType, NewEvent},
         ids::SessionId,
+        mail::{Device, Mail},
     },
     error::{Code, Error, Result},
     repos::{
@@ -215,6 +216,9 @@ impl Auth {
             payload: json!({"user_id": session.user_id}),
         };
         self.outbox.emit(tx, event, origin).await?;
+        let (user, at) = (session.user_id, self.clock.now());
+        let notice = Mail::TokenReused { user, at, device: Device::from(origin) };
+        self.write(tx, notice, origin).await?;
         Ok(Outcome::Reused(voided))
     }
 

@@ -4,6 +4,7 @@ pub mod client;
 pub mod database;
 pub mod ledger;
 pub mod lines;
+mod mail;
 pub mod notes;
 pub mod people;
 pub mod schema;

@@ -55,7 +55,7 @@ async fn write(
                 "fail" => Err(Error::unavailable("no paper")),
                 "lose" => {
                     // Back to who signed in, who may end even itself.
-                    sqlx::query("reset role").execute(&mut *tx).await?;
+                    sqlx::query("set role none").execute(&mut *tx).await?;
                     sqlx::query("select pg_terminate_backend(pg_backend_pid())")
                         .execute(tx)
                         .await?;

@@ -35,6 +35,13 @@ impl Instance {
         Self::spawn(command).await
     }
 
+    /// A `mainstay worker`, ready.
+    pub async fn worker(settings: &Settings) -> Self {
+        let instance = Self::spawn(settings.command(&["worker"])).await;
+        instance.becomes_ready().await;
+        instance
+    }
+
     /// With so many descriptors and no more.
     pub async fn start_limited(settings: &Settings, descriptors: u64) -> Self {
         let limit = format!("ulimit -n {descriptors}; exec \"$0\" serve");

@@ -19,7 +19,7 @@ fn every_letter(typed: &str) -> Vec<Letter> {
         Letter::PasswordChanged { at },
         Letter::NewDevice { at, device: device() },
         Letter::TokenReused { at, device: device() },
-        Letter::AlreadyRegistered {},
+        Letter::AlreadyRegistered { link: link(), valid_for: "30 minutes" },
     ]
 }
 
