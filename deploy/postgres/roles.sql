@@ -71,10 +71,14 @@ grant select, insert, update on outbox_sequences to mainstay_app;
 grant select, insert, update, delete on outbox_events to mainstay_app;
 grant select, insert, update, delete on outbox_deliveries to mainstay_app;
 grant select, insert, update, delete on outbox_lease to mainstay_app;
+grant select, insert on categories to mainstay_app;
+grant select, insert, update on products to mainstay_app;
+-- A ledger is written forward.
+grant select, insert on stock_movements to mainstay_app;
 
 -- Reports and metrics.
 grant pg_read_all_stats to mainstay_readonly;
-grant select on _sqlx_migrations, change_feed to mainstay_readonly;
+grant select on _sqlx_migrations, change_feed, categories, products, stock_movements to mainstay_readonly;
 grant select (id, role, email_verified, version, disabled_at, deleted_at, created_at, updated_at)
     on users to mainstay_readonly;
 grant select (id, user_id, remember, generation, created_at, last_used_at, expires_at, ended_at, end_reason)

@@ -48,4 +48,8 @@ ids! {
     WorkerId
     /// A link in a mail, before its secret.
     MailTokenId
+    /// A product of the catalogue.
+    ProductId
+    /// A place in the tree of the catalogue.
+    CategoryId
 }
