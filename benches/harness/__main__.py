@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 
+import queue_rows
 import rows
 from programs import REPO, Fleet
 
@@ -38,7 +39,7 @@ def render(table):
             figure = number(row.figure) + unit
             spread = " - ".join(number(v) for v in (min(row.values), row.figure, max(row.values)))
             if row.gate is not None:
-                verdict = "beyond the gate" if row.beyond() else "goal" if row.goal and row.figure <= row.goal else "gate"
+                verdict = "beyond the gate" if row.beyond() else "goal" if row.goal and row.reaches(row.goal) else "gate"
         lines.append(f"| {row.id} | {row.what} | {bar[0]} | {bar[1]} | {figure} | {spread} | {verdict} |")
     return "\n".join(lines)
 
@@ -75,13 +76,13 @@ def report(table, notes, quick):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--quick", action="store_true", help="reduced size; fails only beyond twice a gate")
-    arguments.add_argument("--only", default="", help="groups, such as requests,limits,starts,floods,alike")
+    arguments.add_argument("--only", default="", help="groups, such as requests,limits,starts,floods,alike,jobs")
     arguments.add_argument("--target", required=True)
     arguments.add_argument("--node", default="")
     options = arguments.parse_args()
     size = Size(True, 3, 1) if options.quick else Size(False, 7, 3)
     fleet = Fleet(options.target, options.node or None)
-    groups = options.only.split(",") if options.only else ["requests", "limits", "starts", "floods", "alike"]
+    groups = options.only.split(",") if options.only else ["requests", "limits", "starts", "floods", "alike", "jobs"]
     cores = len(os.sched_getaffinity(0))
     began, load_before = time.monotonic(), os.getloadavg()[0]
     table, peaks = [], None
@@ -98,7 +99,9 @@ def main():
         table += rows.floods(fleet, size, say, cores)
     if "alike" in groups:
         table += rows.alike(fleet, size, say)
-    order = ["P1", "P2", "P3", "P4", "P5", "P9", "P10", "P19", "P20", "A2", "A4", "valid"]
+    if "jobs" in groups:
+        table += queue_rows.jobs(fleet, size, say)
+    order = ["P1", "P2", "P3", "P4", "P5", "P9", "P10", "P16", "P19", "P20", "A2", "A4", "valid"]
     table.sort(key=lambda row: order.index(row.id) if row.id in order else len(order))
     notes = [
         machine(fleet.node),

@@ -88,6 +88,8 @@ class Row:
     goal: float | None = None
     unit: str = ""
     note: str = ""
+    # The larger the better.
+    at_least: bool = False
 
     @property
     def figure(self):
@@ -95,4 +97,7 @@ class Row:
 
     def beyond(self, factor=1):
         """Whether the figure is beyond its gate, or beyond twice of it."""
-        return self.gate is not None and self.values and self.figure > self.gate * factor
+        return self.gate is not None and self.values and not self.reaches(self.gate, factor)
+
+    def reaches(self, bar, factor=1):
+        return self.figure * factor >= bar if self.at_least else self.figure <= bar * factor
