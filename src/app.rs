@@ -10,7 +10,7 @@ use crate::{
     adapters::mail::{Letters, Mailer},
     config::Config,
     db::Db,
-    domain::feed::{Change, ChangeKind},
+    domain::feed::ChangeKind,
     error::{Error, Result},
     events::{Consumer, redis_stream, relay::Relay},
     jobs::{self, Registry, Worker},
@@ -42,10 +42,11 @@ use crate::{
     },
     shared::{
         bus::Bus,
+        cache::{self, Cache},
         capacity::{Bounds, Capacity},
         clock::Clock,
         cursor::CursorKey,
-        feed::{Batch, Feed},
+        feed::{Batch, Feed, News},
         password_hasher::{Cost, PasswordHasher},
         rate_limit::Limiter,
     },
@@ -59,6 +60,7 @@ const RELOAD_KEYS: Duration = Duration::from_secs(30);
 const MEASURE_POOL: Duration = Duration::from_secs(5);
 /// However long the queues and small the pool, this many requests are worked on at once.
 const LEAST_IN_FLIGHT: usize = 4;
+const MEASURE_CACHE: Duration = Duration::from_secs(5);
 const MEASURE_OUTBOX: Duration = Duration::from_secs(5);
 
 /// Everything wired, nothing started.
@@ -73,6 +75,7 @@ pub struct App {
     limiter: Limiter,
     capacity: Capacity,
     announcer: Announcer,
+    cache: Cache,
     keys_changed: Arc<Notify>,
     relay: Relay,
     wake: Wake,
@@ -95,6 +98,7 @@ impl App {
             feed: Feed::default(),
             bus: Bus::new(redis.clone(), instance.clone()),
         };
+        let cache = cache(&config, redis.clone(), &announcer.feed);
         let audit = AuditTrail::new(db.clone(), clock.clone());
         let keyring = Keyring::new(db.clone(), audit.clone(), &config.auth);
         let once = Once::new(db.clone(), config.idempotency.ttl);
@@ -143,6 +147,7 @@ impl App {
             capacity: capacity(&config),
             lifecycle: Lifecycle::default(),
             keys_changed: Arc::default(),
+            cache,
             config,
             services,
             db,
@@ -232,6 +237,7 @@ impl App {
         life.spawn_background(async move { limiter.run(limiter_stop).await });
         self.spawn_until_stopped(share_limits(self.limiter.clone(), self.announcer.bus.clone()));
         self.spawn_until_stopped(measure_pool(self.db.clone(), self.announcer.feed.clone()));
+        self.spawn_until_stopped(measure_cache(self.cache.clone()));
         let wakeup = self.services.jobs.wakeup().clone();
         life.spawn_background(wakeup.clone().tell_others(self.db.clone(), stop()));
         if works {
@@ -316,6 +322,17 @@ fn redis(config: &Config) -> Result<Option<Redis>> {
     redis.map(Some).map_err(Error::internal)
 }
 
+fn cache(config: &Config, redis: Option<Redis>, feed: &Feed) -> Cache {
+    let settings = cache::Settings {
+        enabled: config.cache.enabled,
+        memory_bytes: config.cache.memory_bytes as u64,
+        ttl: config.cache.ttl,
+        stale_ttl: config.cache.stale_ttl,
+        absent_ttl: config.cache.absent_ttl,
+    };
+    Cache::new(settings, redis, feed.clone())
+}
+
 /// Who is told of events.
 fn own_consumers(config: &Config, redis: Option<&Redis>) -> Option<Consumer> {
     let outbox = &config.outbox;
@@ -388,9 +405,9 @@ async fn follow_feed(
 ) {
     let Announcer { revocations, feed, bus } = announcer;
     let look = |after| look_at_feed(db.clone(), after);
-    let apply = move |changes: &[Change]| {
-        revocations.apply(changes);
-        if changes.iter().any(|change| change.kind == ChangeKind::Keys.as_str()) {
+    let apply = move |news: &News| {
+        revocations.apply(&news.rows);
+        if news.rows.iter().any(|change| change.kind == ChangeKind::Keys.as_str()) {
             keys_changed.notify_one();
         }
     };
@@ -426,6 +443,15 @@ async fn share_limits(limiter: Limiter, bus: Bus) {
         if instances.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+async fn measure_cache(cache: Cache) {
+    loop {
+        let (entries, bytes) = cache.size();
+        metrics::gauge!(names::CACHE_ENTRIES).set(entries as f64);
+        metrics::gauge!(names::CACHE_BYTES).set(bytes as f64);
+        tokio::time::sleep(MEASURE_CACHE).await;
     }
 }
 
