@@ -20,7 +20,8 @@ create index categories_parent_idx on categories (parent_id);
 create table products (
     id            uuid        not null,
     sku           text        not null collate "C",
-    name          text        not null,
+    -- Sorted as people do, whatever the locale of the server.
+    name          text        not null collate "und-x-icu",
     description   text        not null default '',
     category_id   uuid        not null,
     -- In minor units of the currency.
@@ -31,7 +32,7 @@ create table products (
     stock         bigint      not null,
     -- Indexed in the place of `stock`, so that most movements change no index.
     in_stock      boolean     not null generated always as (stock > 0) stored,
-    -- Raised by every change but those of stock: what If-Match compares.
+    -- Raised by every change but those of stock: what If-Match compares. Neither ever falls.
     version       bigint      not null default 1,
     stock_version bigint      not null default 1,
     archived_at   timestamptz,
@@ -47,8 +48,11 @@ create table products (
     constraint products_price_range check (price between 0 and 1000000000000),
     constraint products_currency_form check (currency ~ '^[A-Z]{3}$'),
     constraint products_stock_never_below_zero check (stock >= 0),
+    constraint products_stock_bounded check (stock <= 1000000000000),
     constraint products_attributes_object check (jsonb_typeof(attributes) = 'object')
-);
+)
+-- Room for movements of stock, which change no index.
+with (fillfactor = 90);
 
 -- Every movement of stock, for ever. The sum of a product's movements is what it has: stock, and
 -- what orders hold or have sold.

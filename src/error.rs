@@ -73,6 +73,8 @@ codes! {
     NotAcceptable        "NOT_ACCEPTABLE"         NotAcceptable        "None of the accepted media types can be produced"
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" UnsupportedMediaType "The media type or coding of the body is not supported"
     EmailTaken           "EMAIL_TAKEN"            Conflict             "An account with this e-mail address exists"
+    SkuTaken             "SKU_TAKEN"              Conflict             "A product with this SKU exists"
+    OutOfStock           "OUT_OF_STOCK"           Conflict             "There are not that many left"
     IdempotencyKeyRequired "IDEMPOTENCY_KEY_REQUIRED" Malformed         "The request must carry Idempotency-Key"
     IdempotencyInProgress "IDEMPOTENCY_IN_PROGRESS" Conflict           "The first request with this key is still running"
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" Invalid              "The key was used for another request"

@@ -53,6 +53,10 @@ pub enum Action {
     JobCancelled,
     QueuePaused,
     QueueResumed,
+    ProductCreated,
+    ProductUpdated,
+    ProductArchived,
+    StockAdjusted,
 }
 
 impl Action {
@@ -81,6 +85,10 @@ impl Action {
             Action::JobCancelled => "job.cancelled",
             Action::QueuePaused => "queue.paused",
             Action::QueueResumed => "queue.resumed",
+            Action::ProductCreated => "product.created",
+            Action::ProductUpdated => "product.updated",
+            Action::ProductArchived => "product.archived",
+            Action::StockAdjusted => "product.stock_adjusted",
         }
     }
 }
@@ -95,6 +103,10 @@ pub struct Target {
 impl Target {
     pub fn user(id: UserId) -> Self {
         Self { kind: "user", id: Some(id.0) }
+    }
+
+    pub fn product(id: super::ids::ProductId) -> Self {
+        Self { kind: "product", id: Some(id.0) }
     }
 
     pub fn job(id: super::ids::JobId) -> Self {

@@ -12,6 +12,10 @@ pub enum ChangeKind {
     User,
     /// Signing keys were rotated or removed; `key` is nil.
     Keys,
+    /// A product was written; `key` is its id and `value` its revision.
+    Product,
+    /// Lists and counts of the catalogue changed; `key` is nil.
+    Catalogue,
 }
 
 impl ChangeKind {
@@ -20,14 +24,21 @@ impl ChangeKind {
             ChangeKind::Session => "session",
             ChangeKind::User => "user",
             ChangeKind::Keys => "keys",
+            ChangeKind::Product => "product",
+            ChangeKind::Catalogue => "catalogue",
         }
     }
 
     /// `None` for kinds of a later release, which this one has nothing to do for.
     pub fn parse(word: &str) -> Option<Self> {
-        [ChangeKind::Session, ChangeKind::User, ChangeKind::Keys]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        let all = [
+            ChangeKind::Session,
+            ChangeKind::User,
+            ChangeKind::Keys,
+            ChangeKind::Product,
+            ChangeKind::Catalogue,
+        ];
+        all.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 

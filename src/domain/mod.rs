@@ -3,8 +3,10 @@
 
 pub mod audit;
 pub mod auth;
+pub mod categories;
 pub mod email;
 pub mod events;
+pub mod faults;
 pub mod feed;
 pub mod idempotency;
 pub mod ids;
@@ -13,6 +15,7 @@ pub mod mail;
 pub mod mail_tokens;
 pub mod page;
 pub mod password;
+pub mod products;
 pub mod text;
 pub mod throttle;
 pub mod users;

@@ -13,6 +13,7 @@ pub mod operations;
 pub mod outbox;
 pub mod page;
 pub mod pages;
+pub mod products;
 pub mod query;
 pub mod sessions;
 pub mod strict_json;

@@ -27,6 +27,26 @@ pub async fn append(
     Ok(())
 }
 
+/// Appends rows of several kinds in one statement.
+pub async fn append_each(
+    conn: &mut PgConnection,
+    changes: &[(ChangeKind, Uuid, i64)],
+) -> Result<()> {
+    let kinds: Vec<_> = changes.iter().map(|(kind, ..)| kind.as_str().to_owned()).collect();
+    let keys: Vec<_> = changes.iter().map(|(_, key, _)| *key).collect();
+    let values: Vec<_> = changes.iter().map(|(.., value)| *value).collect();
+    sqlx::query!(
+        "insert into change_feed (kind, key, value)
+         select * from unnest($1::text[], $2::uuid[], $3::bigint[])",
+        &kinds,
+        &keys,
+        &values,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// The highest id in the table (0 when empty) and the database's time.
 pub async fn newest(conn: &mut PgConnection) -> Result<(i64, DateTime<Utc>)> {
     let row = sqlx::query!(

@@ -2,6 +2,7 @@
 //! Absent is `Option`; what a statement means is the service's business.
 
 pub mod audit;
+pub mod categories;
 pub mod devices;
 pub mod feed;
 pub mod idempotency;
@@ -10,6 +11,7 @@ pub mod keys;
 pub mod login_failures;
 pub mod mail_tokens;
 pub mod outbox;
+pub mod products;
 pub mod refresh_tokens;
 pub mod server;
 pub mod sessions;

@@ -21,6 +21,7 @@ mod jobs;
 mod operations;
 mod outbox;
 mod pages;
+mod products;
 mod users;
 
 pub mod openapi;
@@ -72,6 +73,7 @@ pub fn table() -> Vec<Route> {
         audit::rows(),
         jobs::rows(),
         outbox::rows(),
+        products::rows(),
     ];
     domains.into_iter().flatten().collect()
 }

@@ -7,6 +7,7 @@ use crate::shared::{clock::Clock, cursor::CursorKey};
 
 pub mod audit;
 pub mod auth;
+pub mod categories;
 pub mod doctor;
 pub mod health;
 pub mod idempotency;
@@ -14,6 +15,7 @@ pub mod jobs;
 pub mod mail;
 pub mod migrations;
 pub mod outbox;
+pub mod products;
 pub mod reaper;
 pub mod users;
 
@@ -24,6 +26,7 @@ pub struct Services(Arc<All>);
 pub struct All {
     pub auth: auth::Auth,
     pub users: users::Users,
+    pub products: products::Products,
     pub audit: audit::AuditTrail,
     pub health: health::Health,
     pub outbox: outbox::Outbox,

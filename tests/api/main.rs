@@ -25,6 +25,7 @@ mod password;
 mod payloads;
 mod ping;
 mod problems;
+mod products;
 mod refresh;
 mod register;
 mod roles;

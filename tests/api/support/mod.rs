@@ -7,6 +7,7 @@ pub mod lines;
 mod mail;
 pub mod notes;
 pub mod people;
+pub mod products;
 pub mod schema;
 pub mod statements;
 
