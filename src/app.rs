@@ -31,6 +31,7 @@ use crate::{
             tokens::Tokens,
         },
         doctor::Doctor,
+        freshness::Freshness,
         health::Health,
         idempotency::Once,
         jobs::{Jobs, Keep},
@@ -76,7 +77,7 @@ pub struct App {
     limiter: Limiter,
     capacity: Capacity,
     announcer: Announcer,
-    cache: Cache,
+    freshness: Freshness,
     keys_changed: Arc<Notify>,
     relay: Relay,
     wake: Wake,
@@ -100,6 +101,7 @@ impl App {
             bus: Bus::new(redis.clone(), instance.clone()),
         };
         let cache = cache(&config, redis.clone(), &announcer.feed);
+        let freshness = Freshness::new(cache, announcer.clone());
         let audit = AuditTrail::new(db.clone(), clock.clone());
         let keyring = Keyring::new(db.clone(), audit.clone(), &config.auth);
         let once = Once::new(db.clone(), config.idempotency.ttl);
@@ -135,7 +137,7 @@ impl App {
                 audit: audit.clone(),
                 outbox: outbox.clone(),
                 once: once.clone(),
-                announcer: announcer.clone(),
+                freshness: freshness.clone(),
             }),
             outbox,
             audit,
@@ -156,7 +158,7 @@ impl App {
             capacity: capacity(&config),
             lifecycle: Lifecycle::default(),
             keys_changed: Arc::default(),
-            cache,
+            freshness,
             config,
             services,
             db,
@@ -166,6 +168,10 @@ impl App {
             relay,
             wake,
         })
+    }
+
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 
     /// The API inside the whole stack, and what operators ask unless that has a port of its own.
@@ -246,7 +252,7 @@ impl App {
         life.spawn_background(async move { limiter.run(limiter_stop).await });
         self.spawn_until_stopped(share_limits(self.limiter.clone(), self.announcer.bus.clone()));
         self.spawn_until_stopped(measure_pool(self.db.clone(), self.announcer.feed.clone()));
-        self.spawn_until_stopped(measure_cache(self.cache.clone()));
+        self.spawn_until_stopped(measure_cache(self.freshness.cache.clone()));
         let wakeup = self.services.jobs.wakeup().clone();
         life.spawn_background(wakeup.clone().tell_others(self.db.clone(), stop()));
         if works {
@@ -278,6 +284,7 @@ impl App {
         let (config, db, keyring) = (self.config.clone(), self.db.clone(), self.keyring.clone());
         let (health, life) = (self.services.health.clone(), self.lifecycle.clone());
         let (announcer, keys_changed) = (self.announcer.clone(), self.keys_changed.clone());
+        let freshness = self.freshness.clone();
         async move {
             while let Err(error) = prepare(&config, &db, &keyring).await {
                 tracing::warn!(error = error.chain(), "start-up work is tried again");
@@ -288,7 +295,12 @@ impl App {
             }
             let feed = announcer.feed.clone();
             let stop = life.stopped().clone();
-            life.spawn_background(follow_feed(db, announcer, keys_changed.clone(), stop));
+            life.spawn_background(follow_feed(
+                db,
+                (announcer, freshness),
+                keys_changed.clone(),
+                stop,
+            ));
             let reload = reload_keys(keyring, keys_changed);
             let stop = life.stopped().clone();
             life.spawn_background(async move {
@@ -408,7 +420,7 @@ async fn prepare(config: &Config, db: &Db, keyring: &Keyring) -> Result<()> {
 
 async fn follow_feed(
     db: Db,
-    announcer: Announcer,
+    (announcer, freshness): (Announcer, Freshness),
     keys_changed: Arc<Notify>,
     stop: tokio_util::sync::CancellationToken,
 ) {
@@ -416,6 +428,7 @@ async fn follow_feed(
     let look = |after| look_at_feed(db.clone(), after);
     let apply = move |news: &News| {
         revocations.apply(&news.rows);
+        freshness.apply(news);
         if news.rows.iter().any(|change| change.kind == ChangeKind::Keys.as_str()) {
             keys_changed.notify_one();
         }

@@ -43,8 +43,6 @@ pub struct Entry {
     pub holds_until: AtomicU64,
     /// What had committed by then is in it.
     pub known_at: Instant,
-    /// What the feed's follower had complete when the load began.
-    pub as_of: i64,
     began: Instant,
     /// Milliseconds after `began`.
     refresh_after: AtomicU64,
@@ -76,17 +74,12 @@ impl Entry {
             tags: tags.into(),
             holds_until: AtomicU64::new(epoch),
             known_at,
-            as_of: 0,
             began: known_at,
             refresh_after: AtomicU64::new(millis(refresh_after)),
             expires_after,
             gone_after,
             shared: AtomicBool::new(false),
         }
-    }
-
-    pub fn read_at(self, as_of: i64) -> Self {
-        Self { as_of, ..self }
     }
 
     /// `None` when it is too old for anything.
@@ -111,10 +104,14 @@ impl Entry {
         age >= due && self.refresh_after.compare_exchange(due, next, order, order).is_ok()
     }
 
+    /// Whether others were told of it, or need not be.
+    pub fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
     /// True for the first who asks.
     pub fn claim_sharing(&self) -> bool {
-        let shared = &self.shared;
-        !shared.load(Ordering::Relaxed) && !shared.swap(true, Ordering::Relaxed)
+        !self.shared.swap(true, Ordering::Relaxed)
     }
 
     pub fn weight(&self, key: &str) -> u32 {

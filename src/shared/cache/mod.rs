@@ -12,8 +12,8 @@
 //! - *In the process.* A load notes the epoch before it reads. Its value counts while none of its
 //!   tags has a later mark, so a read that began before a write cannot put the old value back:
 //!   the mark comes after the commit, and the epoch was noted before it.
-//! - *In Redis.* A load also notes `as_of`, the position of the feed's follower: all changes up to
-//!   there were visible to its read or never will be. The value is stored with it, and a reader
+//! - *In Redis.* A value that counts is stored with `as_of`, the position of the feed's follower:
+//!   all changes up to there have been applied, so none of them came after the value. A reader
 //!   takes it only if no change that it knows of for these tags is later. That holds between
 //!   instances, because ids are the database's.
 //! - *At once here.* The instance that commits a change marks its tags by itself, id included,
@@ -116,7 +116,7 @@ pub enum Found {
     Miss,
     /// Expired, and being refreshed.
     Stale,
-    /// Loaded, and not kept: the cache is off, or cannot know what has changed.
+    /// Loaded, for the cache is off or cannot know what has changed.
     Bypass,
 }
 
@@ -179,12 +179,13 @@ impl Cache {
 
     /// The value under `id` in the family, out of the nearest tier that has it, else by `load`.
     /// `id` tells apart everything that the value depends on, and `tags` all that can change it.
+    /// What `load` gives must not have read anything before it is polled.
     pub async fn get_or_load<F>(
         &self,
         family: &'static Family,
         id: &str,
         tags: &[Tag],
-        load: impl FnOnce() -> F + Send + 'static,
+        load: impl FnOnce() -> F,
     ) -> Result<Served>
     where
         F: Future<Output = Result<Option<Rendered>>> + Send + 'static,
@@ -199,7 +200,7 @@ impl Cache {
         };
         if phase != Phase::Fresh && entry.claim_refresh() {
             self.refresh(family, key.into(), tags, load);
-        } else if family.sharing == Sharing::WhenReused && entry.claim_sharing() {
+        } else if !entry.is_shared() {
             self.0.share(family, &key, &entry);
         }
         let found = if phase == Phase::Expired { Found::Stale } else { Found::Hit };
@@ -241,7 +242,7 @@ impl Cache {
         family: &'static Family,
         key: Arc<str>,
         tags: &[Tag],
-        load: impl FnOnce() -> F + Send + 'static,
+        load: impl FnOnce() -> F,
     ) -> Result<Served>
     where
         F: Future<Output = Result<Option<Rendered>>> + Send + 'static,
@@ -263,15 +264,15 @@ impl Cache {
         family: &'static Family,
         key: Arc<str>,
         tags: &[Tag],
-        load: impl FnOnce() -> F + Send + 'static,
+        load: impl FnOnce() -> F,
     ) where
         F: Future<Output = Result<Option<Rendered>>> + Send + 'static,
     {
         let Ok(permit) = self.0.refreshes.clone().try_acquire_owned() else { return };
-        let (cache, tags) = (self.clone(), tags.to_vec());
+        let (cache, tags, loading) = (self.clone(), tags.to_vec(), load());
         tokio::spawn(async move {
             let _permit = permit;
-            if let Err(error) = cache.fly(family, key, &tags, false, load).await {
+            if let Err(error) = cache.fly(family, key, &tags, false, || loading).await {
                 tracing::warn!(error = error.chain(), cache = family.name, "a refresh failed");
             }
         });
@@ -284,7 +285,7 @@ impl Cache {
         key: Arc<str>,
         tags: &[Tag],
         ask_redis: bool,
-        load: impl FnOnce() -> F + Send + 'static,
+        load: impl FnOnce() -> F,
     ) -> Result<flights::Landed>
     where
         F: Future<Output = Result<Option<Rendered>>> + Send + 'static,
@@ -294,8 +295,10 @@ impl Cache {
             inner.vouches_for(began, Instant::now()) && inner.marks.of(tags).epoch <= epoch
         };
         let begin = || {
-            let (inner, key, tags) = (inner.clone(), key.clone(), tags.to_vec());
-            work::inherit(async move { inner.obtain(family, &key, &tags, ask_redis, load).await })
+            let (inner, key, tags, loading) = (inner.clone(), key.clone(), tags.to_vec(), load());
+            work::inherit(
+                async move { inner.obtain(family, &key, &tags, ask_redis, loading).await },
+            )
         };
         inner.flights.board(&key, inner.marks.epoch(), usable, begin).await
     }
@@ -313,28 +316,24 @@ impl Inner {
     }
 
     /// From Redis, if it has a value that counts, else from the loader.
-    async fn obtain<F>(
+    async fn obtain(
         &self,
         family: &'static Family,
         key: &Arc<str>,
         tags: &[Tag],
         ask_redis: bool,
-        load: impl FnOnce() -> F,
-    ) -> Result<Outcome>
-    where
-        F: Future<Output = Result<Option<Rendered>>>,
-    {
+        loading: impl Future<Output = Result<Option<Rendered>>>,
+    ) -> Result<Outcome> {
         if ask_redis && let Some(outcome) = self.found_in_redis(family, key, tags).await {
             return Ok(outcome);
         }
-        let (epoch, as_of, began) = (self.marks.epoch(), self.feed.complete(), Instant::now());
-        let value = load().await;
+        let (epoch, began) = (self.marks.epoch(), Instant::now());
+        let value = loading.await;
         family.count_load(value.is_ok());
         let value = value?.map(Arc::new);
         let kept = self.feed_is_current();
         let draw = self.draw(key);
-        let entry =
-            Entry::new(value.clone(), tags, epoch, began, self.lifetimes, draw).read_at(as_of);
+        let entry = Entry::new(value.clone(), tags, epoch, began, self.lifetimes, draw);
         self.keep(family, key, entry);
         Ok(Outcome { value, source: Source::Loader, kept })
     }
@@ -368,7 +367,7 @@ impl Inner {
             return;
         }
         let entry = Arc::new(entry);
-        if family.sharing == Sharing::Always && entry.claim_sharing() {
+        if family.sharing == Sharing::Always {
             self.share(family, key, &entry);
         }
         self.remember(key, entry);
@@ -380,13 +379,18 @@ impl Inner {
         }
     }
 
-    /// Tells the other instances, unless they would not take it: the feed has not caught up with
-    /// a change of ours.
+    /// Tells the other instances, unless they would not take it, for the feed has not caught up
+    /// with a change of ours; a later reader tries again then.
     fn share(&self, family: &'static Family, key: &str, entry: &Entry) {
-        if let Some(value) = &entry.value
-            && entry.as_of >= self.marks.of(&entry.tags).change
+        // All changes up to here were applied before: an entry that holds has them in it.
+        let as_of = self.feed.complete();
+        if !self.marks.hold(entry) || as_of < self.marks.of(&entry.tags).change {
+            return;
+        }
+        if entry.claim_sharing()
+            && let Some(value) = &entry.value
         {
-            self.shared.put(family, key, entry.as_of, value.clone());
+            self.shared.put(family, key, as_of, value.clone());
         }
     }
 
