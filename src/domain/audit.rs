@@ -57,6 +57,7 @@ pub enum Action {
     ProductUpdated,
     ProductArchived,
     StockAdjusted,
+    CatalogueSeeded,
 }
 
 impl Action {
@@ -89,6 +90,7 @@ impl Action {
             Action::ProductUpdated => "product.updated",
             Action::ProductArchived => "product.archived",
             Action::StockAdjusted => "product.stock_adjusted",
+            Action::CatalogueSeeded => "catalogue.seeded",
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     },
 };
 
+mod seed;
 mod stock;
 
 /// Products as everybody sees them. Another version when the door renders them otherwise.
