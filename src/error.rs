@@ -187,6 +187,14 @@ impl Error {
         error
     }
 
+    /// The same for others who waited for the same thing; the cause stays with the first.
+    pub fn alike(&self) -> Self {
+        let mut error = Self::new(self.code(), self.0.detail.clone());
+        error.0.fields = self.0.fields.clone();
+        error.0.retry_after = self.0.retry_after;
+        error
+    }
+
     pub fn because(mut self, source: impl Into<Source>) -> Self {
         self.0.source = Some(source.into());
         self

@@ -2,6 +2,7 @@
 //! doubt. Every fault of every layer and section is found in one run.
 
 mod auth;
+mod cache;
 mod cors;
 mod database;
 mod fault;
@@ -26,6 +27,7 @@ mod types;
 pub use self::log::Log;
 pub use self::redis::Redis;
 pub use auth::Auth;
+pub use cache::Cache;
 pub use cors::Cors;
 pub use database::Database;
 pub use fault::{ConfigError, Fault};
@@ -46,6 +48,7 @@ pub use types::{
 use self::log::LogDraft;
 use self::redis::RedisDraft;
 use auth::AuthDraft;
+use cache::CacheDraft;
 use cors::CorsDraft;
 use database::DatabaseDraft;
 use fault::Faults;
@@ -101,6 +104,7 @@ sections! {
     auth: Auth, AuthDraft;
     idempotency: Idempotency, IdempotencyDraft;
     outbox: Outbox, OutboxDraft;
+    cache: Cache, CacheDraft;
     limits: Limits, LimitsDraft;
     cors: Cors, CorsDraft;
     jobs: Jobs, JobsDraft;

@@ -44,6 +44,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.auth.rules(faults);
     draft.idempotency.rules(faults);
     draft.outbox.rules(faults);
+    draft.cache.rules(faults);
     draft.cors.rules(faults);
     draft.jobs.rules(faults);
     draft.log.rules(faults);

@@ -12,9 +12,10 @@ pub enum ChangeKind {
     User,
     /// Signing keys were rotated or removed; `key` is nil.
     Keys,
-    /// A product was written; `key` is its id and `value` its revision.
+    /// A product was written, and so lists and counts changed; `key` is its id and `value` its
+    /// revision.
     Product,
-    /// Lists and counts of the catalogue changed; `key` is nil.
+    /// Anything in the catalogue may have changed, as after an import; `key` is nil.
     Catalogue,
 }
 

@@ -3,14 +3,19 @@
 
 use axum::{
     Json,
+    body::Body,
     extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
 
-use crate::error::{Code, Error};
+use crate::{
+    error::{Code, Error},
+    shared::cache::Rendered,
+};
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
 
 /// What a tag is made of.
@@ -36,7 +41,8 @@ impl Tag {
         format!("\"{}\"", self.opaque())
     }
 
-    fn opaque(self) -> String {
+    /// Without quotes.
+    pub fn opaque(self) -> String {
         match self {
             Tag::Version(version) => version.to_string(),
             Tag::Stocked { version, stock } => format!("{version}.{stock}"),
@@ -125,17 +131,35 @@ impl Conditions {
     /// version than the client insists on.
     pub fn respond(&self, tag: impl Into<Tag>, resource: impl Serialize) -> Response {
         let tag = tag.into();
-        if self.versions_like(tag).is_some_and(|versions| !versions.contains(&tag.version())) {
+        self.respond_with(&tag.opaque(), || Json(resource).into_response())
+    }
+
+    /// The same of one that was rendered before, its tag without quotes beside it.
+    pub fn respond_rendered(&self, rendered: &Rendered) -> Response {
+        self.respond_with(&rendered.label, || {
+            let media = [(header::CONTENT_TYPE, JSON)];
+            (media, Body::from(rendered.body.clone())).into_response()
+        })
+    }
+
+    fn respond_with(&self, tag: &str, body: impl FnOnce() -> Response) -> Response {
+        if self.if_match.is_some() && !self.insists_on(tag) {
             return Error::of(Code::PreconditionFailed).into_response();
         }
-        let mut response = match self.knows(&tag.opaque()) {
+        let mut response = match self.knows(tag) {
             true => StatusCode::NOT_MODIFIED.into_response(),
-            false => Json(resource).into_response(),
+            false => body(),
         };
-        if let Ok(tag) = HeaderValue::from_str(&tag.quoted()) {
+        if let Ok(tag) = HeaderValue::from_str(&["\"", tag, "\""].concat()) {
             response.headers_mut().insert(header::ETAG, tag);
         }
         response
+    }
+
+    /// Whether the version of this tag is one of those that are required.
+    fn insists_on(&self, tag: &str) -> bool {
+        let Some(tag) = Tag::parse(tag) else { return false };
+        self.versions_like(tag).is_none_or(|versions| versions.contains(&tag.version()))
     }
 }
 

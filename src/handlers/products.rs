@@ -25,8 +25,9 @@ use crate::{
         },
         users::Role,
     },
-    error::Result,
+    error::{Error, Result},
     services::{Services, idempotency::Answer},
+    shared::cache::{Found, Rendered},
 };
 
 mod schema;
@@ -102,6 +103,13 @@ fn respond(product: Product, conditions: &Conditions) -> Response {
     conditions.respond(tag(&product), ProductBody::from(product))
 }
 
+/// As the cache keeps it: the same bytes for everybody.
+fn rendered(product: Product) -> Result<Rendered> {
+    let label = tag(&product).opaque();
+    let body = serde_json::to_vec(&ProductBody::from(product)).map_err(Error::internal)?;
+    Ok(Rendered { label, body: body.into() })
+}
+
 /// The answer to a POST, with its tag.
 fn stored(status: StatusCode, product: Product) -> Result<Stored> {
     let tag = tag(&product).quoted();
@@ -133,14 +141,17 @@ pub async fn get(
     conditions: Conditions,
 ) -> Result<Response> {
     let is_staff = actor.is_some_and(|actor| actor.role >= Role::Staff);
-    let (product, policy) = match services.products.get(id).await {
-        Ok(product) => (product, FOR_EVERYBODY),
-        Err(_) if is_staff => (services.products.get_any(id).await?, FOR_NOBODY),
-        Err(error) => return Err(error),
+    let served = services.products.get(id, rendered).await?;
+    let (mut response, policy, found) = match served.value {
+        Some(product) => (conditions.respond_rendered(&product), FOR_EVERYBODY, served.found),
+        None if is_staff => {
+            let product = services.products.get_any(id).await?;
+            (respond(product, &conditions), FOR_NOBODY, Found::Bypass)
+        }
+        None => return Err(Error::not_found()),
     };
-    let mut response = respond(product, &conditions);
     response.headers_mut().insert(header::CACHE_CONTROL, policy);
-    response.headers_mut().insert(X_CACHE, HeaderValue::from_static("bypass"));
+    response.headers_mut().insert(X_CACHE, HeaderValue::from_static(found.as_str()));
     Ok(response)
 }
 

@@ -10,41 +10,21 @@ use crate::{
 };
 
 /// Appends one row per key; they become visible with the transaction that made them true.
+/// The rows' ids.
 pub async fn append(
     conn: &mut PgConnection,
     kind: ChangeKind,
     keys: &[Uuid],
     value: i64,
-) -> Result<()> {
-    sqlx::query!(
-        "insert into change_feed (kind, key, value) select $1, key, $3 from unnest($2::uuid[]) key",
+) -> Result<Vec<i64>> {
+    let ids = sqlx::query_scalar!(
+        "insert into change_feed (kind, key, value) select $1, key, $3 from unnest($2::uuid[]) key
+         returning id",
         kind.as_str(),
         keys,
         value,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Appends rows of several kinds in one statement.
-pub async fn append_each(
-    conn: &mut PgConnection,
-    changes: &[(ChangeKind, Uuid, i64)],
-) -> Result<()> {
-    let kinds: Vec<_> = changes.iter().map(|(kind, ..)| kind.as_str().to_owned()).collect();
-    let keys: Vec<_> = changes.iter().map(|(_, key, _)| *key).collect();
-    let values: Vec<_> = changes.iter().map(|(.., value)| *value).collect();
-    sqlx::query!(
-        "insert into change_feed (kind, key, value)
-         select * from unnest($1::text[], $2::uuid[], $3::bigint[])",
-        &kinds,
-        &keys,
-        &values,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    Ok(ids.fetch_all(conn).await?)
 }
 
 /// The highest id in the table (0 when empty) and the database's time.

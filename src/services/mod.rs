@@ -9,6 +9,7 @@ pub mod audit;
 pub mod auth;
 pub mod categories;
 pub mod doctor;
+pub mod freshness;
 pub mod health;
 pub mod idempotency;
 pub mod jobs;

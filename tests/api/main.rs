@@ -4,6 +4,7 @@ mod access;
 mod account_mail;
 mod admission;
 mod audit;
+mod cache;
 mod connections;
 mod csrf;
 mod docs;

@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 
 use super::{
     audit::AuditTrail,
-    auth::announce::Announcer,
     categories,
+    freshness::{Freshness, product_tag},
     idempotency::{Answer, Once},
     outbox::Outbox,
 };
@@ -22,12 +22,17 @@ use crate::{
     },
     error::{Code, Error, Result},
     repos,
-    shared::clock::Clock,
+    shared::{
+        cache::{Family, Rendered, Served, Sharing},
+        clock::Clock,
+    },
 };
 
-mod announce;
 mod seed;
 mod stock;
+
+/// Products as everybody sees them. Another version when the door renders them otherwise.
+pub static CACHED: Family = Family::new("products", 1, Sharing::Always);
 
 pub struct Products {
     db: Db,
@@ -35,7 +40,7 @@ pub struct Products {
     audit: AuditTrail,
     outbox: Outbox,
     once: Once,
-    announcer: Announcer,
+    freshness: Freshness,
 }
 
 /// What the composition root hands over.
@@ -45,7 +50,7 @@ pub struct Parts {
     pub audit: AuditTrail,
     pub outbox: Outbox,
     pub once: Once,
-    pub announcer: Announcer,
+    pub freshness: Freshness,
 }
 
 /// What happened to a product, for those who are told of it.
@@ -60,23 +65,30 @@ struct Told<'a> {
 
 impl Products {
     pub fn new(parts: Parts) -> Self {
-        let Parts { db, clock, audit, outbox, once, announcer } = parts;
-        Self { db, clock, audit, outbox, once, announcer }
+        let Parts { db, clock, audit, outbox, once, freshness } = parts;
+        Self { db, clock, audit, outbox, once, freshness }
     }
 
-    /// What everybody may see.
-    pub async fn get(&self, id: ProductId) -> Result<Product> {
-        let found = self.find(id).await?.filter(|product| !product.archived);
-        found.ok_or_else(Error::not_found)
+    /// What everybody may see, as `render` shows it; nothing of who asks goes into it.
+    pub async fn get(
+        &self,
+        id: ProductId,
+        render: fn(Product) -> Result<Rendered>,
+    ) -> Result<Served> {
+        let load = || {
+            let db = self.db.clone();
+            async move {
+                let found = find(&db, id).await?.filter(|product| !product.archived);
+                found.map(render).transpose()
+            }
+        };
+        let tags = [product_tag(id)];
+        self.freshness.cache.get_or_load(&CACHED, &id.to_string(), &tags, load).await
     }
 
     /// What staff sees: archived ones too.
     pub async fn get_any(&self, id: ProductId) -> Result<Product> {
-        self.find(id).await?.ok_or_else(Error::not_found)
-    }
-
-    async fn find(&self, id: ProductId) -> Result<Option<Product>> {
-        self.db.read("products.get", async |conn| repos::products::find(conn, id).await).await
+        find(&self.db, id).await?.ok_or_else(Error::not_found)
     }
 
     pub async fn create(
@@ -203,8 +215,12 @@ impl Products {
         self.outbox.emit(tx, event, origin).await?;
         let line = NewAuditEvent { actor, action, target: Target::product(id), details };
         self.audit.record(tx, line, origin).await?;
-        self.announce(tx, id, revision).await
+        self.freshness.product_changed(tx, id, revision).await
     }
+}
+
+async fn find(db: &Db, id: ProductId) -> Result<Option<Product>> {
+    db.read("products.get", async |conn| repos::products::find(conn, id).await).await
 }
 
 fn archived() -> Error {

@@ -1,13 +1,11 @@
 //! Sample products, for development and for measuring.
 
 use serde_json::json;
-use uuid::Uuid;
 
 use super::Products;
 use crate::{
     domain::{
         audit::{Action, NewAuditEvent, Origin, Target},
-        feed::ChangeKind,
         products::{NewProduct, sample},
     },
     error::{Error, Result},
@@ -62,7 +60,7 @@ impl Products {
                     details: json!({"products": made}),
                 };
                 self.audit.record(tx, event, origin).await?;
-                repos::feed::append(tx, ChangeKind::Catalogue, &[Uuid::nil()], 0).await
+                self.freshness.everything_changed(tx).await
             })
             .await?;
         let mut conn = self.db.connect().await?;

@@ -8,6 +8,7 @@ mod mail;
 pub mod notes;
 pub mod people;
 pub mod products;
+pub mod relay;
 pub mod schema;
 pub mod statements;
 
