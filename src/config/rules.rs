@@ -46,6 +46,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.outbox.rules(faults);
     draft.cors.rules(faults);
     draft.jobs.rules(faults);
+    draft.imports.rules(faults);
     draft.log.rules(faults);
     draft.mail.rules(faults);
     draft.telemetry.rules(faults);

@@ -11,6 +11,7 @@ pub mod categories;
 pub mod doctor;
 pub mod health;
 pub mod idempotency;
+pub mod imports;
 pub mod jobs;
 pub mod mail;
 pub mod migrations;
@@ -33,6 +34,7 @@ pub struct All {
     pub once: idempotency::Once,
     pub jobs: jobs::Jobs,
     pub post: mail::Post,
+    pub imports: imports::Imports,
     pub cursors: CursorKey,
     pub cookies: CookiePolicy,
     pub jwks_max_age: Duration,
