@@ -51,8 +51,24 @@ create table products (
     constraint products_stock_bounded check (stock <= 1000000000000),
     constraint products_attributes_object check (jsonb_typeof(attributes) = 'object')
 )
--- Room for movements of stock, which change no index.
-with (fillfactor = 90);
+-- Room for movements of stock, which change no index; and vacuumed early, so that lists can be
+-- read from indexes alone.
+with (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02);
+
+-- Each way to sort, for the whole catalogue by whether there is stock, and per category. A list is
+-- merged from the heads of a few of their branches. What is filtered by beside stands in the index
+-- too, so that even a filter that fits nothing reads no more than one index.
+create index products_newest_idx on products (in_stock, created_at, id) include (price)
+    where archived_at is null;
+create index products_price_idx on products (in_stock, price, id) where archived_at is null;
+create index products_name_idx on products (in_stock, name, id) include (price)
+    where archived_at is null;
+create index products_category_newest_idx on products (category_id, created_at, id)
+    include (in_stock, price) where archived_at is null;
+create index products_category_price_idx on products (category_id, price, id)
+    include (in_stock) where archived_at is null;
+create index products_category_name_idx on products (category_id, name, id)
+    include (in_stock, price) where archived_at is null;
 
 -- Every movement of stock, for ever. The sum of a product's movements is what it has: stock, and
 -- what orders hold or have sold.

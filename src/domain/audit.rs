@@ -61,6 +61,7 @@ pub enum Action {
     ImportFinished,
     ImportCancelled,
     CatalogueExported,
+    CatalogueSeeded,
 }
 
 impl Action {
@@ -97,6 +98,7 @@ impl Action {
             Action::ImportFinished => "import.finished",
             Action::ImportCancelled => "import.cancelled",
             Action::CatalogueExported => "catalogue.exported",
+            Action::CatalogueSeeded => "catalogue.seeded",
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 
 mod attributes;
 mod price;
+pub mod sample;
 mod words;
 
 pub use attributes::{Attributes, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, MAX_NAME_OF_ATTRIBUTE};

@@ -3,6 +3,8 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub mod seed;
+
 use crate::{
     db::OnConstraint,
     domain::{

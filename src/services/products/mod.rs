@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod announce;
+mod seed;
 mod stock;
 
 pub struct Products {
