@@ -34,6 +34,7 @@ use crate::{
         freshness::Freshness,
         health::Health,
         idempotency::Once,
+        imports::{self, Imports},
         jobs::{Jobs, Keep},
         mail::Post,
         migrations,
@@ -127,6 +128,15 @@ impl App {
         );
         let post = post(&config, &db, &clock)?;
         let auth = auth(&config, &audit, &outbox, &announcer, &keyring, &jobs, &post)?;
+        let imports = Imports::new(imports::Parts {
+            db: db.clone(),
+            clock: clock.clone(),
+            audit: audit.clone(),
+            outbox: outbox.clone(),
+            jobs: jobs.clone(),
+            announcer: announcer.clone(),
+            settings: imports::Settings::new(&config.imports, &config.idempotency),
+        });
         let services = Services::new(All {
             auth,
             jobs,
@@ -142,6 +152,7 @@ impl App {
             outbox,
             audit,
             health: Health::new(db.clone(), redis.clone()),
+            imports,
             once,
             post,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
@@ -243,6 +254,8 @@ impl App {
         let stop = || life.stopped().clone();
         life.spawn_background(self.services.health.clone().probe(stop()));
         life.spawn_background(reaper::run(self.db.clone(), self.config.outbox.keep, stop()));
+        let imports = self.services.imports.clone();
+        self.spawn_until_stopped(async move { imports.reap_now_and_then().await });
         life.spawn_background(self.relay.clone().run(stop()));
         self.spawn_until_stopped(self.wake.clone().run(self.announcer.bus.clone()));
         self.spawn_until_stopped(measure_outbox(self.services.outbox.clone()));

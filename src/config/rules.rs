@@ -47,6 +47,7 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.cache.rules(faults);
     draft.cors.rules(faults);
     draft.jobs.rules(faults);
+    draft.imports.rules(faults);
     draft.log.rules(faults);
     draft.mail.rules(faults);
     draft.telemetry.rules(faults);

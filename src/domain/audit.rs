@@ -57,6 +57,10 @@ pub enum Action {
     ProductUpdated,
     ProductArchived,
     StockAdjusted,
+    ImportStarted,
+    ImportFinished,
+    ImportCancelled,
+    CatalogueExported,
     CatalogueSeeded,
 }
 
@@ -90,6 +94,10 @@ impl Action {
             Action::ProductUpdated => "product.updated",
             Action::ProductArchived => "product.archived",
             Action::StockAdjusted => "product.stock_adjusted",
+            Action::ImportStarted => "import.started",
+            Action::ImportFinished => "import.finished",
+            Action::ImportCancelled => "import.cancelled",
+            Action::CatalogueExported => "catalogue.exported",
             Action::CatalogueSeeded => "catalogue.seeded",
         }
     }
@@ -113,6 +121,10 @@ impl Target {
 
     pub fn job(id: super::ids::JobId) -> Self {
         Self { kind: "job", id: Some(id.0) }
+    }
+
+    pub fn import(id: super::ids::ImportId) -> Self {
+        Self { kind: "import", id: Some(id.0) }
     }
 
     pub fn session(id: super::ids::SessionId) -> Self {

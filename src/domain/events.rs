@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ids::{DeliveryId, EventId, ProductId, SessionId, UserId};
+use super::ids::{DeliveryId, EventId, ImportId, ProductId, SessionId, UserId};
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $variant:ident $text:literal $version:literal)*) => {
@@ -52,6 +52,8 @@ event_types! {
     ProductArchived "product.archived" 1
     /// `delta`, and the `stock` after it.
     ProductStockAdjusted "product.stock_adjusted" 1
+    /// A file of products was read: `state`, `mode`, `dry_run`, the counts of rows, and `error`.
+    ImportFinished "import.finished" 1
 }
 
 /// What events are ordered by.
@@ -68,6 +70,10 @@ impl Aggregate {
 
     pub fn product(id: ProductId) -> Self {
         Self { kind: "product", id: id.0 }
+    }
+
+    pub fn import(id: ImportId) -> Self {
+        Self { kind: "import", id: id.0 }
     }
 
     pub fn session(id: SessionId) -> Self {

@@ -4,12 +4,14 @@
 pub mod audit;
 pub mod auth;
 pub mod categories;
+pub mod csv;
 pub mod email;
 pub mod events;
 pub mod faults;
 pub mod feed;
 pub mod idempotency;
 pub mod ids;
+pub mod imports;
 pub mod jobs;
 pub mod mail;
 pub mod mail_tokens;

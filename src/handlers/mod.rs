@@ -7,6 +7,7 @@ pub mod docs;
 pub mod etag;
 pub mod extract;
 pub mod idempotency;
+pub mod imports;
 pub mod jobs;
 pub mod json;
 pub mod operations;

@@ -80,6 +80,6 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             .layer(CompressionLayer::new().compress_when(negotiation::worth_compressing(server)))
             .layer(StepLayer::new(decompression::Decompression))
             // After decompression: what counts is what would be held in memory.
-            .layer(StepLayer::new(body_limit::BodyLimit::new(server))),
+            .layer(StepLayer::new(body_limit::BodyLimit::new(server, &config.imports))),
     )
 }

@@ -6,6 +6,7 @@ pub mod categories;
 pub mod devices;
 pub mod feed;
 pub mod idempotency;
+pub mod imports;
 pub mod jobs;
 pub mod keys;
 pub mod login_failures;

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod freshness;
 pub mod health;
 pub mod idempotency;
+pub mod imports;
 pub mod jobs;
 pub mod mail;
 pub mod migrations;
@@ -34,6 +35,7 @@ pub struct All {
     pub once: idempotency::Once,
     pub jobs: jobs::Jobs,
     pub post: mail::Post,
+    pub imports: imports::Imports,
     pub cursors: CursorKey,
     pub cookies: CookiePolicy,
     pub jwks_max_age: Duration,

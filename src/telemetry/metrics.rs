@@ -137,6 +137,14 @@ metrics_table! {
         "Time of an attempt to send a message";
     MAIL_CONNECTIONS "mail_connections_total" Counter None,
         "Connections to the mail relay that were opened";
+    IMPORT_ROWS "import_rows_total" Counter None,
+        "Rows of imported files, by outcome: upserted or rejected";
+    IMPORT_BYTES "import_bytes_total" Counter Some(Unit::Bytes),
+        "Bytes of imported files that were read, after decompression";
+    EXPORT_ROWS "export_rows_total" Counter None,
+        "Products written into exports";
+    EXPORTS_ACTIVE "exports_active" Gauge None,
+        "Exports being written";
     HEALTH "health_check_up" Gauge None,
         "1 when the checked dependency answers, by check";
     LOG_DROPPED "log_lines_dropped_total" Counter None,

@@ -70,6 +70,10 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("GET /api/v1/admin/schedules", STAFF),
         ("POST /api/v1/admin/queues/{queue}/pause", ADMIN),
         ("POST /api/v1/admin/queues/{queue}/resume", ADMIN),
+        ("POST /api/v1/imports", STAFF),
+        ("GET /api/v1/imports/{id}", STAFF),
+        ("DELETE /api/v1/imports/{id}", STAFF),
+        ("GET /api/v1/imports/{id}/rejects", STAFF),
         ("POST /api/v1/products", STAFF),
         ("GET /api/v1/products/{id}", PUBLIC),
         ("PATCH /api/v1/products/{id}", STAFF),
@@ -123,6 +127,7 @@ struct Cast {
     session: String,
     delivery: String,
     product: String,
+    import: String,
 }
 
 async fn cast() -> Cast {
@@ -150,7 +155,8 @@ async fn cast() -> Cast {
     let delivery = app.dead_delivery().await;
     let product = app.product(&people["staff"], &products::draft("KN-1")).await;
     let product = products::id(&product).to_owned();
-    Cast { app, people, session, delivery, product }
+    let import = app.queued_import(&people["staff"]).await;
+    Cast { app, people, session, delivery, product, import }
 }
 
 async fn status(cast: &Cast, method: &str, path: &str, caller: &str) -> u16 {
@@ -159,6 +165,7 @@ async fn status(cast: &Cast, method: &str, path: &str, caller: &str) -> u16 {
         path if path.contains("/outbox/{id}") => &cast.delivery,
         path if path.contains("/jobs/{id}") => JOB,
         path if path.contains("/products/{id}") => &cast.product,
+        path if path.contains("/imports/{id}") => &cast.import,
         _ => &cast.people["owner"].id,
     };
     let mut call = cast.app.call(method, &path.replace("{id}", id).replace("{queue}", "bulk"));

@@ -130,9 +130,10 @@ fn every_reference_has_a_target_and_every_component_is_referred_to() {
 fn request_bodies_refuse_members_that_are_not_described() {
     let document = document();
     for (line, operation) in operations(&document) {
-        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-        if operation.get("requestBody").is_some() {
-            let schema = resolve(&document, schema);
+        let content = &operation["requestBody"]["content"];
+        // A file has no members.
+        if operation.get("requestBody").is_some() && content.get("text/csv").is_none() {
+            let schema = resolve(&document, &content["application/json"]["schema"]);
             assert_eq!(schema["additionalProperties"], false, "{line}");
         }
     }

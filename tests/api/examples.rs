@@ -56,6 +56,9 @@ const TOUR: [(&str, u16); 14] = [
     ("POST /api/v1/products/{id}/stock-adjustments", 200),
 ];
 
+/// Its body is no JSON.
+const FILE: &str = "POST /api/v1/imports";
+
 #[tokio::test]
 async fn the_examples_of_request_bodies_are_answered_as_described() {
     let app = TestApp::mailing(&[]).await;
@@ -102,8 +105,13 @@ async fn the_examples_of_request_bodies_are_answered_as_described() {
     let with_body =
         operations(&document).into_iter().filter(|it| it.1.get("requestBody").is_some());
     for (line, _) in with_body {
-        assert!(TOUR.iter().any(|it| it.0 == line), "the example of {line} is not tried here");
+        let tried = TOUR.iter().any(|it| it.0 == line) || line == FILE;
+        assert!(tried, "the example of {line} is not tried here");
     }
+    let content = &document["paths"]["/api/v1/imports"]["post"]["requestBody"]["content"];
+    let example = content["text/csv"]["example"].as_str().unwrap().to_owned();
+    let call = app.post("/api/v1/imports").bearer(&admin.access).text("text/csv", example);
+    assert_as_described(&document, FILE, &call.send().await.expect(202));
 }
 
 fn example(document: &Value, line: &str) -> Value {
@@ -132,6 +140,7 @@ async fn every_operation_without_a_body_answers_as_described() {
             path if path.contains("/sessions/{id}") => own_session(&app, &admin.access).await,
             path if path.contains("/jobs/{id}") => app.waiting_job().await,
             path if path.contains("/outbox/{id}") => app.dead_delivery().await,
+            path if path.contains("/imports/{id}") => app.queued_import(&admin).await,
             path if path.contains("/products/{id}") => {
                 let draft = products::draft(&format!("KN-{number}"));
                 products::id(&app.product(&admin, &draft).await).to_owned()

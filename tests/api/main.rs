@@ -12,6 +12,7 @@ mod documents;
 mod examples;
 mod health;
 mod idempotency;
+mod imports;
 mod jobs;
 mod json_syntax;
 mod jwt;

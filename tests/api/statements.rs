@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mainstay::{domain::mail_tokens::Purpose, middleware::route_info::Access, routes};
 use serde_json::{Value, json};
 
-use super::support::{Answer, Person, TestApp, people::PASSWORD, products};
+use super::support::{Answer, Person, TestApp, imports, people::PASSWORD, products};
 
 /// Statements of a request that succeeds. A transaction is two more than its work: `BEGIN` and
 /// `COMMIT`.
@@ -46,6 +46,10 @@ fn expectations() -> BTreeMap<&'static str, u64> {
         ("GET /api/v1/admin/schedules", 1),
         ("POST /api/v1/admin/queues/{queue}/pause", 4),
         ("POST /api/v1/admin/queues/{queue}/resume", 4),
+        ("POST /api/v1/imports", 11),
+        ("GET /api/v1/imports/{id}", 1),
+        ("DELETE /api/v1/imports/{id}", 7),
+        ("GET /api/v1/imports/{id}/rejects", 1),
         ("POST /api/v1/products", 7),
         ("GET /api/v1/products/{id}", 1),
         ("PATCH /api/v1/products/{id}", 7),
@@ -104,6 +108,9 @@ impl Cast {
             let product = self.app.product(&self.admin, &draft).await;
             other = products::id(&product).to_owned();
         }
+        if path.contains("/imports/{id}") {
+            other = self.app.queued_import(&self.admin).await;
+        }
         if path.contains("/sessions/{id}") {
             let query = "select id::text from sessions where user_id = $1::text::uuid limit 1";
             let query = sqlx::query_scalar(query).bind(&caller.id);
@@ -115,7 +122,9 @@ impl Cast {
         if method == "PATCH" {
             call = call.header("if-match", "*");
         }
-        if matches!(method, "POST" | "PUT" | "PATCH") {
+        if path == "/api/v1/imports" {
+            call = call.text("text/csv", imports::FILE);
+        } else if matches!(method, "POST" | "PUT" | "PATCH") {
             let mut body = body(line, &caller);
             if let Some(purpose) = link(line) {
                 body["token"] = json!(self.app.link_token(&caller.id, purpose).await);

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod database;
+pub mod imports;
 pub mod ledger;
 pub mod lines;
 mod mail;
