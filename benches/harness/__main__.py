@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 import rows
+from cached import cached
 from programs import REPO, Fleet
 
 
@@ -75,13 +76,13 @@ def report(table, notes, quick):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--quick", action="store_true", help="reduced size; fails only beyond twice a gate")
-    arguments.add_argument("--only", default="", help="groups, such as requests,limits,starts,floods,alike")
+    arguments.add_argument("--only", default="", help="groups, such as requests,cache,limits,starts,floods,alike")
     arguments.add_argument("--target", required=True)
     arguments.add_argument("--node", default="")
     options = arguments.parse_args()
     size = Size(True, 3, 1) if options.quick else Size(False, 7, 3)
     fleet = Fleet(options.target, options.node or None)
-    groups = options.only.split(",") if options.only else ["requests", "limits", "starts", "floods", "alike"]
+    groups = options.only.split(",") if options.only else ["requests", "cache", "limits", "starts", "floods", "alike"]
     cores = len(os.sched_getaffinity(0))
     began, load_before = time.monotonic(), os.getloadavg()[0]
     table, peaks = [], None
@@ -90,6 +91,8 @@ def main():
         table += found
     else:
         fleet.migrate()
+    if "cache" in groups:
+        table += cached(fleet, size, say)
     if "limits" in groups:
         table += rows.limits(fleet, size, say)
     if "starts" in groups and peaks:
@@ -98,7 +101,7 @@ def main():
         table += rows.floods(fleet, size, say, cores)
     if "alike" in groups:
         table += rows.alike(fleet, size, say)
-    order = ["P1", "P2", "P3", "P4", "P5", "P9", "P10", "P19", "P20", "A2", "A4", "valid"]
+    order = ["P1", "P2", "P3", "P4", "P5", "P7", "P8", "P9", "P10", "P19", "P20", "A2", "A4", "valid"]
     table.sort(key=lambda row: order.index(row.id) if row.id in order else len(order))
     notes = [
         machine(fleet.node),

@@ -121,6 +121,12 @@ class Fleet:
         env = {"PATH": os.environ["PATH"], **self.env()}
         subprocess.run([f"{self.target}/mainstay", "migrate", "up"], env=env, check=True, capture_output=True)
 
+    def seed(self, products):
+        """Sample products, which production has no place for."""
+        env = {"PATH": os.environ["PATH"], **self.env(APP_ENVIRONMENT="development")}
+        command = [f"{self.target}/mainstay", "admin", "seed", "--products", str(products)]
+        subprocess.run(command, env=env, check=True, capture_output=True)
+
     def twin(self):
         env = {"DATABASE_URL": self.database, "LIMIT": "1000000000", "NODE_ENV": "production"}
         return self._node("server.mjs", env, "/health/ready")
