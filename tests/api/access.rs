@@ -70,6 +70,8 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("GET /api/v1/admin/schedules", STAFF),
         ("POST /api/v1/admin/queues/{queue}/pause", ADMIN),
         ("POST /api/v1/admin/queues/{queue}/resume", ADMIN),
+        ("GET /api/v1/categories", PUBLIC),
+        ("GET /api/v1/products", PUBLIC),
         ("POST /api/v1/products", STAFF),
         ("GET /api/v1/products/{id}", PUBLIC),
         ("PATCH /api/v1/products/{id}", STAFF),

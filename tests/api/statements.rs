@@ -46,6 +46,8 @@ fn expectations() -> BTreeMap<&'static str, u64> {
         ("GET /api/v1/admin/schedules", 1),
         ("POST /api/v1/admin/queues/{queue}/pause", 4),
         ("POST /api/v1/admin/queues/{queue}/resume", 4),
+        ("GET /api/v1/categories", 1),
+        ("GET /api/v1/products", 1),
         ("POST /api/v1/products", 7),
         ("GET /api/v1/products/{id}", 1),
         ("PATCH /api/v1/products/{id}", 7),
