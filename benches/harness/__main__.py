@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 import queue_rows
 import rows
+from cached import cached
 from programs import REPO, Fleet
+
+GROUPS = ["requests", "cache", "limits", "starts", "floods", "alike", "jobs"]
 
 
 @dataclass
@@ -76,13 +79,13 @@ def report(table, notes, quick):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--quick", action="store_true", help="reduced size; fails only beyond twice a gate")
-    arguments.add_argument("--only", default="", help="groups, such as requests,limits,starts,floods,alike,jobs")
+    arguments.add_argument("--only", default="", help="some of " + ",".join(GROUPS))
     arguments.add_argument("--target", required=True)
     arguments.add_argument("--node", default="")
     options = arguments.parse_args()
     size = Size(True, 3, 1) if options.quick else Size(False, 7, 3)
     fleet = Fleet(options.target, options.node or None)
-    groups = options.only.split(",") if options.only else ["requests", "limits", "starts", "floods", "alike", "jobs"]
+    groups = options.only.split(",") if options.only else GROUPS
     cores = len(os.sched_getaffinity(0))
     began, load_before = time.monotonic(), os.getloadavg()[0]
     table, peaks = [], None
@@ -91,6 +94,8 @@ def main():
         table += found
     else:
         fleet.migrate()
+    if "cache" in groups:
+        table += cached(fleet, size, say)
     if "limits" in groups:
         table += rows.limits(fleet, size, say)
     if "starts" in groups and peaks:
@@ -101,7 +106,7 @@ def main():
         table += rows.alike(fleet, size, say)
     if "jobs" in groups:
         table += queue_rows.jobs(fleet, size, say)
-    order = ["P1", "P2", "P3", "P4", "P5", "P9", "P10", "P16", "P19", "P20", "A2", "A4", "valid"]
+    order = ["P1", "P2", "P3", "P4", "P5", "P7", "P8", "P9", "P10", "P16", "P19", "P20", "A2", "A4", "valid"]
     table.sort(key=lambda row: order.index(row.id) if row.id in order else len(order))
     notes = [
         machine(fleet.node),

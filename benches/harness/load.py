@@ -12,11 +12,13 @@ from programs import REPO
 CONNECTIONS = 16
 
 
-def wrk(url, seconds, token=None, connections=CONNECTIONS):
-    """How many requests were answered, and how many of those not with 2xx."""
+def wrk(url, seconds, token=None, connections=CONNECTIONS, paths=None):
+    """How many requests were answered, and how many of those not with 2xx. `paths` is a file of them, asked for in turns."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url]
     if token:
         command += ["-H", f"Authorization: Bearer {token}"]
+    if paths:
+        command += ["-s", f"{REPO}/benches/paths.lua", "--", paths]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     done = int(re.search(r"(\d+) requests in", out).group(1))
     others = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
@@ -25,10 +27,10 @@ def wrk(url, seconds, token=None, connections=CONNECTIONS):
     return done, int(others.group(1)) if others else 0
 
 
-def cpu_per_request(program, path, seconds, token=None):
-    """Microseconds of the server's CPU."""
+def cpu_per_request(program, path, seconds, token=None, paths=None):
+    """Microseconds of the server's CPU, for the path or, in turns, those in the file `paths`."""
     cpu = measure.Cpu(program.pid)
-    done, others = wrk(program.url(path), seconds, token)
+    done, others = wrk(program.url(path), seconds, token, paths=paths)
     used = cpu.seconds()
     if others:
         raise RuntimeError(f"{others} of {done} answers of {program.url(path)} were refusals")

@@ -134,6 +134,12 @@ class Fleet:
     def migrate(self):
         self.run("mainstay", "migrate", "up")
 
+    def seed(self, products):
+        """Sample products, which production has no place for."""
+        env = {"PATH": os.environ["PATH"], **self.env(APP_ENVIRONMENT="development")}
+        command = [f"{self.target}/mainstay", "admin", "seed", "--products", str(products)]
+        subprocess.run(command, env=env, check=True, capture_output=True)
+
     def twin(self):
         env = {"DATABASE_URL": self.database, "LIMIT": "1000000000", "NODE_ENV": "production"}
         return self._node("server.mjs", env, "/health/ready")

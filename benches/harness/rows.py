@@ -31,7 +31,7 @@ def per_request(fleet, size, say):
             "pgbench": lambda s: load.pgbench(fleet, user_id, s),
         }
         if fleet.node is None:
-            samples, peaks = _rounds(cases, size, say, [ours])
+            samples, peaks = rounds(cases, size, say, [ours])
             return _ratios(samples), peaks
         with fleet.twin() as twin, fleet.bare_fastify() as bare_fastify:
             own = twin.request("GET", f"/token/{user_id}")[1]
@@ -39,11 +39,11 @@ def per_request(fleet, size, say):
             cases["twin hello"] = lambda s: load.cpu_per_request(twin, PING, s)
             cases["twin hello, token"] = lambda s: load.cpu_per_request(twin, PING, s, own)
             cases["twin row by key"] = lambda s: load.cpu_per_request(twin, ROW, s, own)
-            samples, peaks = _rounds(cases, size, say, [ours, twin])
+            samples, peaks = rounds(cases, size, say, [ours, twin])
             return _ratios(samples), peaks
 
 
-def _rounds(cases, size, say, watched):
+def rounds(cases, size, say, watched):
     """Microseconds by case and round, and the peak RSS of the watched programs."""
     peaks = [PeakRss(program.pid) for program in watched]
     for peak in peaks:

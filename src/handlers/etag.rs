@@ -3,19 +3,17 @@
 
 use axum::{
     Json,
-    body::Body,
     extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
 
+use super::cached;
 use crate::{
     error::{Code, Error},
     shared::cache::Rendered,
 };
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
 
 /// What a tag is made of.
@@ -136,10 +134,7 @@ impl Conditions {
 
     /// The same of one that was rendered before, its tag without quotes beside it.
     pub fn respond_rendered(&self, rendered: &Rendered) -> Response {
-        self.respond_with(&rendered.label, || {
-            let media = [(header::CONTENT_TYPE, JSON)];
-            (media, Body::from(rendered.body.clone())).into_response()
-        })
+        self.respond_with(&rendered.label, || cached::json(rendered))
     }
 
     fn respond_with(&self, tag: &str, body: impl FnOnce() -> Response) -> Response {

@@ -3,6 +3,7 @@
 pub mod account_mail;
 pub mod audit;
 pub mod auth;
+pub mod cached;
 pub mod docs;
 pub mod etag;
 pub mod extract;

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Uri, header};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::form_urlencoded;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -17,10 +17,11 @@ use utoipa::{
     },
 };
 
+use super::cached;
 use crate::{
-    domain::page::{After, DEFAULT_LIMIT, Page, PageRequest},
+    domain::page::{DEFAULT_LIMIT, Page, PageRequest},
     error::{Error, Result},
-    shared::cursor::CursorKey,
+    shared::{cache::Rendered, cursor::CursorKey},
 };
 
 /// Whether the number of all matching rows is wanted.
@@ -80,33 +81,56 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    pub fn request(
+    pub fn request<K: DeserializeOwned>(
         &self,
         limit: Option<i64>,
         cursor: Option<&str>,
         count: Option<Count>,
-    ) -> Result<PageRequest> {
-        let after: Option<After> =
-            cursor.map(|cursor| self.key.decode(&self.name, cursor)).transpose()?;
+    ) -> Result<PageRequest<K>> {
+        let after = cursor.map(|cursor| self.key.decode(&self.name, cursor)).transpose()?;
         Ok(PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT), after, count: count.is_some() })
     }
 
     /// `uri` is what the client asked for: the next page differs in the cursor only.
-    pub fn respond<T, W: Serialize>(
+    pub fn respond<T, W: Serialize, K: Serialize>(
         &self,
         uri: &Uri,
-        page: Page<T>,
+        page: Page<T, K>,
         wire: impl Fn(T) -> W,
     ) -> Result<Response> {
-        let next_cursor = page.next.map(|after| self.key.encode(&self.name, &after)).transpose()?;
-        let link = next_cursor.as_ref().map(|cursor| next_link(uri, cursor)).transpose()?;
-        let data = page.rows.into_iter().map(wire).collect();
-        let mut response = Json(List { data, next_cursor, total: page.total }).into_response();
-        if let Some(link) = link {
-            response.headers_mut().insert(header::LINK, link);
-        }
-        Ok(response)
+        let list = self.list(page, wire)?;
+        let next_cursor = list.next_cursor.clone().unwrap_or_default();
+        with_link(Json(list).into_response(), uri, &next_cursor)
     }
+
+    /// The list for the cache, its next cursor beside it.
+    pub fn render<T, W: Serialize, K: Serialize>(
+        &self,
+        page: Page<T, K>,
+        wire: impl Fn(T) -> W,
+    ) -> Result<Rendered> {
+        let list = self.list(page, wire)?;
+        let body = serde_json::to_vec(&list).map_err(Error::internal)?;
+        Ok(Rendered { label: list.next_cursor.unwrap_or_default(), body: body.into() })
+    }
+
+    fn list<T, W, K: Serialize>(&self, page: Page<T, K>, wire: impl Fn(T) -> W) -> Result<List<W>> {
+        let next_cursor = page.next.map(|after| self.key.encode(&self.name, &after)).transpose()?;
+        let data = page.rows.into_iter().map(wire).collect();
+        Ok(List { data, next_cursor, total: page.total })
+    }
+}
+
+/// A rendered list as this client asked for it.
+pub fn respond_rendered(uri: &Uri, list: &Rendered) -> Result<Response> {
+    with_link(cached::json(list), uri, &list.label)
+}
+
+fn with_link(mut response: Response, uri: &Uri, next_cursor: &str) -> Result<Response> {
+    if !next_cursor.is_empty() {
+        response.headers_mut().insert(header::LINK, next_link(uri, next_cursor)?);
+    }
+    Ok(response)
 }
 
 fn next_link(uri: &Uri, cursor: &str) -> Result<HeaderValue> {

@@ -1,13 +1,14 @@
 //! The catalogue's products.
 
 use axum::{extract::State, response::Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use validator::Validate;
 
 use super::{
+    cached,
     etag::{Conditions, Tag},
     extract::{From, MaybeActor, Path, Staff},
     idempotency::{self, Once},
@@ -27,19 +28,19 @@ use crate::{
     },
     error::{Error, Result},
     services::{Services, idempotency::Answer},
-    shared::cache::{Found, Rendered},
+    shared::cache::Rendered,
 };
 
+mod categories;
+mod list;
 mod schema;
 
 use schema::{
     AttributesSchema, CategoryPathSchema, CurrencySchema, ProductNameSchema, ReasonSchema,
 };
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-/// Everybody may keep it, and asks whether it still holds: a change is seen at once.
-const FOR_EVERYBODY: HeaderValue = HeaderValue::from_static("public, no-cache");
-const FOR_NOBODY: HeaderValue = HeaderValue::from_static("private, no-store");
+pub use categories::{__path_tree, tree};
+pub use list::{__path_list, list};
 
 /// Money: minor units of a currency, such as cents.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -142,17 +143,16 @@ pub async fn get(
 ) -> Result<Response> {
     let is_staff = actor.is_some_and(|actor| actor.role >= Role::Staff);
     let served = services.products.get(id, rendered).await?;
-    let (mut response, policy, found) = match served.value {
-        Some(product) => (conditions.respond_rendered(&product), FOR_EVERYBODY, served.found),
+    match served.value {
+        Some(product) => {
+            Ok(cached::for_everybody(conditions.respond_rendered(&product), served.found))
+        }
         None if is_staff => {
             let product = services.products.get_any(id).await?;
-            (respond(product, &conditions), FOR_NOBODY, Found::Bypass)
+            Ok(cached::for_nobody(respond(product, &conditions)))
         }
-        None => return Err(Error::not_found()),
-    };
-    response.headers_mut().insert(header::CACHE_CONTROL, policy);
-    response.headers_mut().insert(X_CACHE, HeaderValue::from_static(found.as_str()));
-    Ok(response)
+        None => Err(Error::not_found()),
+    }
 }
 
 #[derive(Deserialize, Validate, ToSchema)]
@@ -346,4 +346,37 @@ pub async fn adjust_stock(
     let adjustment = Adjustment::check(body.delta, &body.reason)?;
     let outcome = request.outcome(&actor, |product: Product| stored(StatusCode::OK, product));
     services.products.adjust_stock(&actor, id, &adjustment, &outcome, &origin).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::products::cached::PRODUCTS;
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    #[test]
+    fn what_is_kept_is_of_the_version_that_its_family_says() {
+        let product = Product {
+            id: ProductId(Uuid::from_u128(1)),
+            sku: "KN-1".to_owned(),
+            name: "Knife".to_owned(),
+            description: String::new(),
+            category: "home".to_owned(),
+            price: 1999,
+            currency: "EUR".to_owned(),
+            attributes: Value::Object(Map::new()),
+            stock: 3,
+            version: 2,
+            stock_version: 5,
+            archived: false,
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+        };
+        let kept = rendered(product).unwrap();
+        let first = r#"{"id":"00000000-0000-0000-0000-000000000001","sku":"KN-1","name":"Knife","description":"","category":"home","price":{"amount":1999,"currency":"EUR"},"stock":3,"attributes":{},"archived":false,"created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z"}"#;
+        // Another rendering wants another version, of the lists as well, and a new text here.
+        assert_eq!((PRODUCTS.schema, std::str::from_utf8(&kept.body)), (1, Ok(first)));
+        assert_eq!(kept.label, "2.5");
+    }
 }

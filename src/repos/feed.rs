@@ -46,13 +46,15 @@ pub async fn after(conn: &mut PgConnection, id: i64) -> Result<Vec<Change>> {
     .await?)
 }
 
-/// An hour is longer than any access token lives, so nobody needs older rows.
-pub async fn reap(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!(
+/// Rows of one bite; few enough that nobody waits behind them.
+pub const BITE: u64 = 5_000;
+
+/// An hour is longer than any access token or cached value lives, so nobody needs older rows.
+/// How many were removed: [`BITE`] when there may be more.
+pub async fn reap(conn: &mut PgConnection) -> Result<u64> {
+    let removed = sqlx::query!(
         "delete from change_feed where id in (
              select id from change_feed where at < now() - interval '1 hour' order by at limit 5000)",
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    Ok(removed.execute(conn).await?.rows_affected())
 }

@@ -43,7 +43,12 @@ pub async fn reap(db: &Db, outbox_keep: Duration) -> Result<()> {
             break;
         }
     }
-    reap_one(db, "reaper.feed", async |tx| repos::feed::reap(tx).await).await?;
+    for _ in 0..BITES {
+        let reap = async |tx: &mut PgConnection| repos::feed::reap(tx).await;
+        if reap_one(db, "reaper.feed", reap).await? < repos::feed::BITE {
+            break;
+        }
+    }
     reap_one(db, "reaper.login_failures", async |tx| repos::login_failures::reap(tx).await).await?;
     reap_one(db, "reaper.devices", async |tx| repos::devices::reap(tx).await).await?;
     reap_one(db, "reaper.mail_tokens", async |tx| repos::mail_tokens::reap(tx).await).await?;

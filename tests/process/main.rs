@@ -10,6 +10,7 @@ mod support;
 
 mod account_mail;
 mod boot;
+mod cache;
 mod commands;
 mod configuration;
 mod departing_clients;

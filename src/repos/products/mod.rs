@@ -3,7 +3,11 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+mod list;
+mod search;
 pub mod seed;
+
+pub use list::{count, list, page_query};
 
 use crate::{
     db::OnConstraint,

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::{
     audit::AuditTrail,
     categories,
-    freshness::{Freshness, product_tag},
+    freshness::Freshness,
     idempotency::{Answer, Once},
     outbox::Outbox,
 };
@@ -22,17 +22,12 @@ use crate::{
     },
     error::{Code, Error, Result},
     repos,
-    shared::{
-        cache::{Family, Rendered, Served, Sharing},
-        clock::Clock,
-    },
+    shared::clock::Clock,
 };
 
+pub mod cached;
 mod seed;
 mod stock;
-
-/// Products as everybody sees them. Another version when the door renders them otherwise.
-pub static CACHED: Family = Family::new("products", 1, Sharing::Always);
 
 pub struct Products {
     db: Db,
@@ -67,23 +62,6 @@ impl Products {
     pub fn new(parts: Parts) -> Self {
         let Parts { db, clock, audit, outbox, once, freshness } = parts;
         Self { db, clock, audit, outbox, once, freshness }
-    }
-
-    /// What everybody may see, as `render` shows it; nothing of who asks goes into it.
-    pub async fn get(
-        &self,
-        id: ProductId,
-        render: fn(Product) -> Result<Rendered>,
-    ) -> Result<Served> {
-        let load = || {
-            let db = self.db.clone();
-            async move {
-                let found = find(&db, id).await?.filter(|product| !product.archived);
-                found.map(render).transpose()
-            }
-        };
-        let tags = [product_tag(id)];
-        self.freshness.cache.get_or_load(&CACHED, &id.to_string(), &tags, load).await
     }
 
     /// What staff sees: archived ones too.

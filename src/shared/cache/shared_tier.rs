@@ -17,7 +17,7 @@ const NAMESPACE: &str = "cache";
 /// Writes under way.
 const WRITES: usize = 64;
 /// Larger values are cheaper to load than to keep for everybody.
-const LARGEST: usize = 512 * 1024;
+const LARGEST: usize = 128 * 1024;
 
 pub struct SharedTier {
     redis: Option<Redis>,

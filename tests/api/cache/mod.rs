@@ -10,6 +10,7 @@ use super::support::{
 mod chance;
 mod crowds;
 mod freshness;
+mod lists;
 mod redis;
 
 /// Room for a crowd.
