@@ -152,6 +152,7 @@ pub async fn retry(conn: &mut PgConnection, id: JobId, by: UserId) -> Result<()>
     sqlx::query!(
         "update jobs
          set state = 'pending', run_at = now(), attempts = 0, crashes = 0, finished_at = null,
+             cancel_requested = false,
              history = job_history(history, 'retried_by_hand', null, $2), updated_at = now()
          where id = $1",
         id.0,
