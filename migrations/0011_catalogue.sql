@@ -20,7 +20,8 @@ create index categories_parent_idx on categories (parent_id);
 create table products (
     id            uuid        not null,
     sku           text        not null collate "C",
-    name          text        not null,
+    -- Sorted as people do, whatever the locale of the server.
+    name          text        not null collate "und-x-icu",
     description   text        not null default '',
     category_id   uuid        not null,
     -- In minor units of the currency.
@@ -31,7 +32,7 @@ create table products (
     stock         bigint      not null,
     -- Indexed in the place of `stock`, so that most movements change no index.
     in_stock      boolean     not null generated always as (stock > 0) stored,
-    -- Raised by every change but those of stock: what If-Match compares.
+    -- Raised by every change but those of stock: what If-Match compares. Neither ever falls.
     version       bigint      not null default 1,
     stock_version bigint      not null default 1,
     archived_at   timestamptz,
@@ -47,8 +48,27 @@ create table products (
     constraint products_price_range check (price between 0 and 1000000000000),
     constraint products_currency_form check (currency ~ '^[A-Z]{3}$'),
     constraint products_stock_never_below_zero check (stock >= 0),
+    constraint products_stock_bounded check (stock <= 1000000000000),
     constraint products_attributes_object check (jsonb_typeof(attributes) = 'object')
-);
+)
+-- Room for movements of stock, which change no index; and vacuumed early, so that lists can be
+-- read from indexes alone.
+with (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02);
+
+-- Each way to sort, for the whole catalogue by whether there is stock, and per category. A list is
+-- merged from the heads of a few of their branches. What is filtered by beside stands in the index
+-- too, so that even a filter that fits nothing reads no more than one index.
+create index products_newest_idx on products (in_stock, created_at, id) include (price)
+    where archived_at is null;
+create index products_price_idx on products (in_stock, price, id) where archived_at is null;
+create index products_name_idx on products (in_stock, name, id) include (price)
+    where archived_at is null;
+create index products_category_newest_idx on products (category_id, created_at, id)
+    include (in_stock, price) where archived_at is null;
+create index products_category_price_idx on products (category_id, price, id)
+    include (in_stock) where archived_at is null;
+create index products_category_name_idx on products (category_id, name, id)
+    include (in_stock, price) where archived_at is null;
 
 -- Every movement of stock, for ever. The sum of a product's movements is what it has: stock, and
 -- what orders hold or have sold.

@@ -10,7 +10,7 @@ use crate::{
     adapters::mail::{Letters, Mailer},
     config::Config,
     db::Db,
-    domain::feed::{Change, ChangeKind},
+    domain::feed::ChangeKind,
     error::{Error, Result},
     events::{Consumer, redis_stream, relay::Relay},
     jobs::{self, Registry, Worker},
@@ -31,21 +31,25 @@ use crate::{
             tokens::Tokens,
         },
         doctor::Doctor,
+        freshness::Freshness,
         health::Health,
         idempotency::Once,
+        imports::{self, Imports},
         jobs::{Jobs, Keep},
         mail::Post,
         migrations,
         outbox::{self, Outbox, Wake},
+        products::{self, Products},
         reaper,
         users::Users,
     },
     shared::{
         bus::Bus,
+        cache::{self, Cache},
         capacity::{Bounds, Capacity},
         clock::Clock,
         cursor::CursorKey,
-        feed::{Batch, Feed},
+        feed::{Batch, Feed, News},
         password_hasher::{Cost, PasswordHasher},
         rate_limit::Limiter,
     },
@@ -59,6 +63,7 @@ const RELOAD_KEYS: Duration = Duration::from_secs(30);
 const MEASURE_POOL: Duration = Duration::from_secs(5);
 /// However long the queues and small the pool, this many requests are worked on at once.
 const LEAST_IN_FLIGHT: usize = 4;
+const MEASURE_CACHE: Duration = Duration::from_secs(5);
 const MEASURE_OUTBOX: Duration = Duration::from_secs(5);
 
 /// Everything wired, nothing started.
@@ -73,6 +78,7 @@ pub struct App {
     limiter: Limiter,
     capacity: Capacity,
     announcer: Announcer,
+    freshness: Freshness,
     keys_changed: Arc<Notify>,
     relay: Relay,
     wake: Wake,
@@ -95,6 +101,8 @@ impl App {
             feed: Feed::default(),
             bus: Bus::new(redis.clone(), instance.clone()),
         };
+        let cache = cache(&config, redis.clone(), &announcer.feed);
+        let freshness = Freshness::new(cache, announcer.clone());
         let audit = AuditTrail::new(db.clone(), clock.clone());
         let keyring = Keyring::new(db.clone(), audit.clone(), &config.auth);
         let once = Once::new(db.clone(), config.idempotency.ttl);
@@ -120,13 +128,31 @@ impl App {
         );
         let post = post(&config, &db, &clock)?;
         let auth = auth(&config, &audit, &outbox, &announcer, &keyring, &jobs, &post)?;
+        let imports = Imports::new(imports::Parts {
+            db: db.clone(),
+            clock: clock.clone(),
+            audit: audit.clone(),
+            outbox: outbox.clone(),
+            jobs: jobs.clone(),
+            announcer: announcer.clone(),
+            settings: imports::Settings::new(&config.imports, &config.idempotency),
+        });
         let services = Services::new(All {
             auth,
             jobs,
             users: Users::new(db.clone(), audit.clone(), announcer.clone(), outbox.clone()),
+            products: Products::new(products::Parts {
+                db: db.clone(),
+                clock: clock.clone(),
+                audit: audit.clone(),
+                outbox: outbox.clone(),
+                once: once.clone(),
+                freshness: freshness.clone(),
+            }),
             outbox,
             audit,
             health: Health::new(db.clone(), redis.clone()),
+            imports,
             once,
             post,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),
@@ -143,6 +169,7 @@ impl App {
             capacity: capacity(&config),
             lifecycle: Lifecycle::default(),
             keys_changed: Arc::default(),
+            freshness,
             config,
             services,
             db,
@@ -152,6 +179,10 @@ impl App {
             relay,
             wake,
         })
+    }
+
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 
     /// The API inside the whole stack, and what operators ask unless that has a port of its own.
@@ -223,6 +254,8 @@ impl App {
         let stop = || life.stopped().clone();
         life.spawn_background(self.services.health.clone().probe(stop()));
         life.spawn_background(reaper::run(self.db.clone(), self.config.outbox.keep, stop()));
+        let imports = self.services.imports.clone();
+        self.spawn_until_stopped(async move { imports.reap_now_and_then().await });
         life.spawn_background(self.relay.clone().run(stop()));
         self.spawn_until_stopped(self.wake.clone().run(self.announcer.bus.clone()));
         self.spawn_until_stopped(measure_outbox(self.services.outbox.clone()));
@@ -232,6 +265,7 @@ impl App {
         life.spawn_background(async move { limiter.run(limiter_stop).await });
         self.spawn_until_stopped(share_limits(self.limiter.clone(), self.announcer.bus.clone()));
         self.spawn_until_stopped(measure_pool(self.db.clone(), self.announcer.feed.clone()));
+        self.spawn_until_stopped(measure_cache(self.freshness.cache.clone()));
         let wakeup = self.services.jobs.wakeup().clone();
         life.spawn_background(wakeup.clone().tell_others(self.db.clone(), stop()));
         if works {
@@ -263,6 +297,7 @@ impl App {
         let (config, db, keyring) = (self.config.clone(), self.db.clone(), self.keyring.clone());
         let (health, life) = (self.services.health.clone(), self.lifecycle.clone());
         let (announcer, keys_changed) = (self.announcer.clone(), self.keys_changed.clone());
+        let freshness = self.freshness.clone();
         async move {
             while let Err(error) = prepare(&config, &db, &keyring).await {
                 tracing::warn!(error = error.chain(), "start-up work is tried again");
@@ -273,7 +308,12 @@ impl App {
             }
             let feed = announcer.feed.clone();
             let stop = life.stopped().clone();
-            life.spawn_background(follow_feed(db, announcer, keys_changed.clone(), stop));
+            life.spawn_background(follow_feed(
+                db,
+                (announcer, freshness),
+                keys_changed.clone(),
+                stop,
+            ));
             let reload = reload_keys(keyring, keys_changed);
             let stop = life.stopped().clone();
             life.spawn_background(async move {
@@ -314,6 +354,17 @@ fn redis(config: &Config) -> Result<Option<Redis>> {
     let Some(url) = &config.redis.url else { return Ok(None) };
     let redis = Redis::new(url.expose(), &config.redis.prefix, config.redis.command_timeout);
     redis.map(Some).map_err(Error::internal)
+}
+
+fn cache(config: &Config, redis: Option<Redis>, feed: &Feed) -> Cache {
+    let settings = cache::Settings {
+        enabled: config.cache.enabled,
+        memory_bytes: config.cache.memory_bytes as u64,
+        ttl: config.cache.ttl,
+        stale_ttl: config.cache.stale_ttl,
+        absent_ttl: config.cache.absent_ttl,
+    };
+    Cache::new(settings, redis, feed.clone())
 }
 
 /// Who is told of events.
@@ -382,15 +433,16 @@ async fn prepare(config: &Config, db: &Db, keyring: &Keyring) -> Result<()> {
 
 async fn follow_feed(
     db: Db,
-    announcer: Announcer,
+    (announcer, freshness): (Announcer, Freshness),
     keys_changed: Arc<Notify>,
     stop: tokio_util::sync::CancellationToken,
 ) {
     let Announcer { revocations, feed, bus } = announcer;
     let look = |after| look_at_feed(db.clone(), after);
-    let apply = move |changes: &[Change]| {
-        revocations.apply(changes);
-        if changes.iter().any(|change| change.kind == ChangeKind::Keys.as_str()) {
+    let apply = move |news: &News| {
+        revocations.apply(&news.rows);
+        freshness.apply(news);
+        if news.rows.iter().any(|change| change.kind == ChangeKind::Keys.as_str()) {
             keys_changed.notify_one();
         }
     };
@@ -426,6 +478,15 @@ async fn share_limits(limiter: Limiter, bus: Bus) {
         if instances.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+async fn measure_cache(cache: Cache) {
+    loop {
+        let (entries, bytes) = cache.size();
+        metrics::gauge!(names::CACHE_ENTRIES).set(entries as f64);
+        metrics::gauge!(names::CACHE_BYTES).set(bytes as f64);
+        tokio::time::sleep(MEASURE_CACHE).await;
     }
 }
 

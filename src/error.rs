@@ -73,6 +73,8 @@ codes! {
     NotAcceptable        "NOT_ACCEPTABLE"         NotAcceptable        "None of the accepted media types can be produced"
     UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" UnsupportedMediaType "The media type or coding of the body is not supported"
     EmailTaken           "EMAIL_TAKEN"            Conflict             "An account with this e-mail address exists"
+    SkuTaken             "SKU_TAKEN"              Conflict             "A product with this SKU exists"
+    OutOfStock           "OUT_OF_STOCK"           Conflict             "There are not that many left"
     IdempotencyKeyRequired "IDEMPOTENCY_KEY_REQUIRED" Malformed         "The request must carry Idempotency-Key"
     IdempotencyInProgress "IDEMPOTENCY_IN_PROGRESS" Conflict           "The first request with this key is still running"
     IdempotencyKeyReused "IDEMPOTENCY_KEY_REUSED" Invalid              "The key was used for another request"
@@ -182,6 +184,14 @@ impl Error {
     pub fn bad_token() -> Self {
         let mut error = Self::new(Code::Unauthenticated, "the access token is not valid");
         error.0.bad_token = true;
+        error
+    }
+
+    /// The same for others who waited for the same thing; the cause stays with the first.
+    pub fn alike(&self) -> Self {
+        let mut error = Self::new(self.code(), self.0.detail.clone());
+        error.0.fields = self.0.fields.clone();
+        error.0.retry_after = self.0.retry_after;
         error
     }
 

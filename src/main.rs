@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use mainstay::{
     adapters::mail::preview,
     app::{self, App},
-    config::{Config, Inputs},
+    config::{Config, Environment, Inputs},
     domain::{audit::Origin, users::Role},
     error::{Code, Error},
     routes,
@@ -106,6 +106,12 @@ enum Admin {
         /// Succeed without a change when the address has an account.
         #[arg(long)]
         if_missing: bool,
+    },
+    /// Make sample products; those that are there already stay. Not in production.
+    Seed {
+        /// How many there are to be.
+        #[arg(long)]
+        products: u64,
     },
     /// Let the next signing key take over; tokens in use stay valid.
     RotateKeys {
@@ -245,6 +251,13 @@ async fn admin(app: &App, command: Admin) -> Result<ExitCode, Failure> {
                 }
                 Err(error) => Err(error.into()),
             }
+        }
+        Admin::Seed { .. } if app.config.environment == Environment::Production => {
+            Err("samples have no place in production".into())
+        }
+        Admin::Seed { products } => {
+            let made = app.services.products.seed(products, &origin).await?;
+            print(&format!("{made} products were made"))
         }
         Admin::RotateKeys { now, remove } => {
             app.keyring.ensure().await?;

@@ -24,6 +24,8 @@ begin
     execute format('revoke all on database %I from public', current_database());
     -- Extensions that are marked as trusted, such as pg_trgm.
     execute format('grant create on database %I to mainstay_migrator', current_database());
+    -- A batch of an import is merged out of a temporary table.
+    execute format('grant temporary on database %I to mainstay_app', current_database());
 end;
 $$;
 
@@ -75,6 +77,9 @@ grant select, insert on categories to mainstay_app;
 grant select, insert, update on products to mainstay_app;
 -- A ledger is written forward.
 grant select, insert on stock_movements to mainstay_app;
+grant select, insert, update, delete on imports to mainstay_app;
+grant select, insert, delete on import_chunks to mainstay_app;
+grant select, insert, delete on import_rejects to mainstay_app;
 
 -- Reports and metrics.
 grant pg_read_all_stats to mainstay_readonly;
@@ -89,5 +94,7 @@ grant select (failures, last_failed_at, blocked_until) on login_failures to main
 grant select (id, queue, kind, state, priority, run_at, attempts, max_attempts, crashes, worker_id, created_at,
               updated_at, started_at, finished_at) on jobs to mainstay_readonly;
 grant select on job_workers, job_queues, job_schedules to mainstay_readonly;
+grant select (id, user_id, state, mode, dry_run, sets_stock, bytes_total, bytes_done, rows_read, rows_upserted,
+              rows_rejected, error_code, created_at, updated_at, finished_at) on imports to mainstay_readonly;
 grant select (kid, algorithm, created_at, activates_at, expires_at) on signing_keys to mainstay_readonly;
 grant select (id, at, actor_id, action, target_type, target_id) on audit_events to mainstay_readonly;

@@ -2,10 +2,12 @@
 //! doubt. Every fault of every layer and section is found in one run.
 
 mod auth;
+mod cache;
 mod cors;
 mod database;
 mod fault;
 mod idempotency;
+mod imports;
 mod jobs;
 mod limits;
 mod log;
@@ -26,10 +28,12 @@ mod types;
 pub use self::log::Log;
 pub use self::redis::Redis;
 pub use auth::Auth;
+pub use cache::Cache;
 pub use cors::Cors;
 pub use database::Database;
 pub use fault::{ConfigError, Fault};
 pub use idempotency::Idempotency;
+pub use imports::Imports;
 pub use jobs::Jobs;
 pub use limits::Limits;
 pub use mail::Mail;
@@ -46,10 +50,12 @@ pub use types::{
 use self::log::LogDraft;
 use self::redis::RedisDraft;
 use auth::AuthDraft;
+use cache::CacheDraft;
 use cors::CorsDraft;
 use database::DatabaseDraft;
 use fault::Faults;
 use idempotency::IdempotencyDraft;
+use imports::ImportsDraft;
 use jobs::JobsDraft;
 use limits::LimitsDraft;
 use mail::MailDraft;
@@ -101,9 +107,11 @@ sections! {
     auth: Auth, AuthDraft;
     idempotency: Idempotency, IdempotencyDraft;
     outbox: Outbox, OutboxDraft;
+    cache: Cache, CacheDraft;
     limits: Limits, LimitsDraft;
     cors: Cors, CorsDraft;
     jobs: Jobs, JobsDraft;
+    imports: Imports, ImportsDraft;
     mail: Mail, MailDraft;
     log: Log, LogDraft;
     telemetry: Telemetry, TelemetryDraft;

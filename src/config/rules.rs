@@ -44,8 +44,10 @@ pub(super) fn check(draft: &Draft, environment: Environment, faults: &mut Faults
     draft.auth.rules(faults);
     draft.idempotency.rules(faults);
     draft.outbox.rules(faults);
+    draft.cache.rules(faults);
     draft.cors.rules(faults);
     draft.jobs.rules(faults);
+    draft.imports.rules(faults);
     draft.log.rules(faults);
     draft.mail.rules(faults);
     draft.telemetry.rules(faults);

@@ -113,10 +113,21 @@ impl Db {
         name: &'static str,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
     ) -> Result<T> {
+        self.tx_within(self.limits.transaction, name, work).await
+    }
+
+    /// A transaction of very many statements, each of which still has the usual limits. What it
+    /// writes for those who follow (the change feed) belongs at its end.
+    pub async fn tx_within<T>(
+        &self,
+        limit: Duration,
+        name: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
+    ) -> Result<T> {
         let watch = Watch::start(name);
         let result = on_commit::with_hooks(async {
             let mut lease = self.begin().await?;
-            let result = self.within(self.limits.transaction, work(&mut lease)).await;
+            let result = self.within(limit, work(&mut lease)).await;
             self.finish(lease, result).await
         })
         .await;

@@ -53,6 +53,15 @@ pub enum Action {
     JobCancelled,
     QueuePaused,
     QueueResumed,
+    ProductCreated,
+    ProductUpdated,
+    ProductArchived,
+    StockAdjusted,
+    ImportStarted,
+    ImportFinished,
+    ImportCancelled,
+    CatalogueExported,
+    CatalogueSeeded,
 }
 
 impl Action {
@@ -81,6 +90,15 @@ impl Action {
             Action::JobCancelled => "job.cancelled",
             Action::QueuePaused => "queue.paused",
             Action::QueueResumed => "queue.resumed",
+            Action::ProductCreated => "product.created",
+            Action::ProductUpdated => "product.updated",
+            Action::ProductArchived => "product.archived",
+            Action::StockAdjusted => "product.stock_adjusted",
+            Action::ImportStarted => "import.started",
+            Action::ImportFinished => "import.finished",
+            Action::ImportCancelled => "import.cancelled",
+            Action::CatalogueExported => "catalogue.exported",
+            Action::CatalogueSeeded => "catalogue.seeded",
         }
     }
 }
@@ -97,8 +115,16 @@ impl Target {
         Self { kind: "user", id: Some(id.0) }
     }
 
+    pub fn product(id: super::ids::ProductId) -> Self {
+        Self { kind: "product", id: Some(id.0) }
+    }
+
     pub fn job(id: super::ids::JobId) -> Self {
         Self { kind: "job", id: Some(id.0) }
+    }
+
+    pub fn import(id: super::ids::ImportId) -> Self {
+        Self { kind: "import", id: Some(id.0) }
     }
 
     pub fn session(id: super::ids::SessionId) -> Self {

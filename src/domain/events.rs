@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::ids::{DeliveryId, EventId, SessionId, UserId};
+use super::ids::{DeliveryId, EventId, ImportId, ProductId, SessionId, UserId};
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $variant:ident $text:literal $version:literal)*) => {
@@ -44,6 +44,16 @@ event_types! {
     SessionTokenReused "session.token_reused" 1
     /// A login on a device on which the user was not known: `session_id`.
     DeviceFirstSeen "device.first_seen" 1
+    /// `sku`, `name`, `category`, `price` (`amount`, `currency`) and `stock`.
+    ProductCreated "product.created" 1
+    /// `version` and `changed`: the names of the fields.
+    ProductUpdated "product.updated" 1
+    /// It is not sold any more: `version`.
+    ProductArchived "product.archived" 1
+    /// `delta`, and the `stock` after it.
+    ProductStockAdjusted "product.stock_adjusted" 1
+    /// A file of products was read: `state`, `mode`, `dry_run`, the counts of rows, and `error`.
+    ImportFinished "import.finished" 1
 }
 
 /// What events are ordered by.
@@ -56,6 +66,14 @@ pub struct Aggregate {
 impl Aggregate {
     pub fn user(id: UserId) -> Self {
         Self { kind: "user", id: id.0 }
+    }
+
+    pub fn product(id: ProductId) -> Self {
+        Self { kind: "product", id: id.0 }
+    }
+
+    pub fn import(id: ImportId) -> Self {
+        Self { kind: "import", id: id.0 }
     }
 
     pub fn session(id: SessionId) -> Self {

@@ -12,6 +12,11 @@ pub enum ChangeKind {
     User,
     /// Signing keys were rotated or removed; `key` is nil.
     Keys,
+    /// A product was written, and so lists and counts changed; `key` is its id and `value` its
+    /// revision.
+    Product,
+    /// Anything in the catalogue may have changed, as after an import; `key` is nil.
+    Catalogue,
 }
 
 impl ChangeKind {
@@ -20,14 +25,21 @@ impl ChangeKind {
             ChangeKind::Session => "session",
             ChangeKind::User => "user",
             ChangeKind::Keys => "keys",
+            ChangeKind::Product => "product",
+            ChangeKind::Catalogue => "catalogue",
         }
     }
 
     /// `None` for kinds of a later release, which this one has nothing to do for.
     pub fn parse(word: &str) -> Option<Self> {
-        [ChangeKind::Session, ChangeKind::User, ChangeKind::Keys]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        let all = [
+            ChangeKind::Session,
+            ChangeKind::User,
+            ChangeKind::Keys,
+            ChangeKind::Product,
+            ChangeKind::Catalogue,
+        ];
+        all.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 

@@ -52,4 +52,6 @@ ids! {
     ProductId
     /// A place in the tree of the catalogue.
     CategoryId
+    /// A file of products on its way into the catalogue.
+    ImportId
 }

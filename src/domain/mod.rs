@@ -3,16 +3,21 @@
 
 pub mod audit;
 pub mod auth;
+pub mod categories;
+pub mod csv;
 pub mod email;
 pub mod events;
+pub mod faults;
 pub mod feed;
 pub mod idempotency;
 pub mod ids;
+pub mod imports;
 pub mod jobs;
 pub mod mail;
 pub mod mail_tokens;
 pub mod page;
 pub mod password;
+pub mod products;
 pub mod text;
 pub mod throttle;
 pub mod users;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// A POST's body, and what recognises the request when it comes again. The key is optional.
 pub struct Once<B>(pub B, pub Repeatable);
@@ -60,7 +60,8 @@ impl<B: FromBody, S: Send + Sync> FromRequest<S> for KeyedOnce<B> {
     }
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<Key>> {
+/// The key that a request came with.
+pub fn key(headers: &HeaderMap) -> Result<Option<Key>> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

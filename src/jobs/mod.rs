@@ -8,6 +8,7 @@
 mod acks;
 mod context;
 mod cron;
+mod import_products;
 mod reap_jobs;
 mod registry;
 mod running;
@@ -23,7 +24,7 @@ use std::{future::Future, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    domain::jobs::{Payload, Policy, ReapJobs, SendMail},
+    domain::jobs::{ImportProducts, Payload, Policy, ReapJobs, SendMail},
     error::Error,
 };
 
@@ -66,7 +67,7 @@ impl From<Error> for Failure {
 /// Every kind this release runs, and what starts by the clock. A kind that is retired stays here
 /// as a tombstone until its jobs are drained.
 pub fn registry() -> Registry {
-    Registry::default().with::<SendMail>().with::<ReapJobs>().every(
+    Registry::default().with::<SendMail>().with::<ImportProducts>().with::<ReapJobs>().every(
         "reap_jobs",
         "* * * * *",
         ReapJobs {},

@@ -2,12 +2,14 @@
 //! was still there to read it.
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
 
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, Method, Version};
+use metrics::{Counter, Histogram};
 
 use super::{
     authenticate::Caller,
@@ -28,17 +30,53 @@ use crate::{
 
 pub struct AccessLog {
     slow: Duration,
+    meters: Arc<Meters>,
 }
 
 impl AccessLog {
     pub fn new(telemetry: &Telemetry) -> Self {
-        Self { slow: telemetry.slow_request }
+        Self { slow: telemetry.slow_request, meters: Arc::default() }
+    }
+}
+
+/// By method, route and status. To look a measurement up by its labels costs more than to take it.
+#[derive(Default)]
+struct Meters(RwLock<HashMap<[&'static str; 3], Meter>>);
+
+struct Meter {
+    answers: Counter,
+    duration: Histogram,
+}
+
+impl Meters {
+    fn note(&self, labels: [&'static str; 3], took: Duration) {
+        let known = self.0.read().unwrap_or_else(|e| e.into_inner());
+        if let Some(meter) = known.get(&labels) {
+            return meter.note(took);
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(|e| e.into_inner());
+        known.entry(labels).or_insert_with(|| Meter::new(labels)).note(took);
+    }
+}
+
+impl Meter {
+    fn new([method, route, status]: [&'static str; 3]) -> Self {
+        Self {
+            answers: metrics::counter!(names::HTTP_REQUESTS, "method" => method, "route" => route, "status" => status),
+            duration: metrics::histogram!(names::HTTP_DURATION, "method" => method, "route" => route),
+        }
+    }
+
+    fn note(&self, took: Duration) {
+        self.answers.increment(1);
+        self.duration.record(took.as_secs_f64());
     }
 }
 
 impl Step for AccessLog {
     async fn call(&self, request: Request, inner: impl Inner) -> Response {
-        let mut line = Line::start(&request, self.slow);
+        let mut line = Line::start(&request, self);
         let response = work::run(line.work.clone(), inner.run(request)).await;
         line.end(&response);
         response
@@ -49,6 +87,7 @@ impl Step for AccessLog {
 struct Line {
     started: Instant,
     slow: Duration,
+    meters: Arc<Meters>,
     span: Span,
     work: Arc<Work>,
     version: Version,
@@ -60,7 +99,7 @@ struct Line {
 }
 
 impl Line {
-    fn start(request: &Request, slow: Duration) -> Self {
+    fn start(request: &Request, log: &AccessLog) -> Self {
         metrics::gauge!(names::HTTP_IN_FLIGHT).increment(1.0);
         let route = route_info::of(request);
         let span = match route.access {
@@ -69,7 +108,8 @@ impl Line {
         };
         Self {
             started: Instant::now(),
-            slow,
+            slow: log.slow,
+            meters: log.meters.clone(),
             work: Work::of(&span),
             span,
             version: request.version(),
@@ -123,12 +163,8 @@ impl Line {
     }
 
     fn measure(&self, status: u16) {
-        let method = method_label(&self.method);
-        let route = self.route.template;
-        metrics::counter!(names::HTTP_REQUESTS, "method" => method, "route" => route, "status" => status_label(status))
-            .increment(1);
-        metrics::histogram!(names::HTTP_DURATION, "method" => method, "route" => route)
-            .record(self.started.elapsed().as_secs_f64());
+        let labels = [method_label(&self.method), self.route.template, status_label(status)];
+        self.meters.note(labels, self.started.elapsed());
     }
 
     fn write(&self, status: u16, user_id: Option<&str>, code: Option<&str>, message: &str) {

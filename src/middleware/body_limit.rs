@@ -12,31 +12,38 @@ use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
 
-use super::step::{Inner, Step};
+use super::{
+    route_info::{self, BodyKind},
+    step::{Inner, Step},
+};
 use crate::{
-    config::Server,
+    config::{Imports, Server},
     error::{Code, Error},
 };
 
 pub struct BodyLimit {
-    bytes: usize,
+    message: usize,
+    import_file: usize,
 }
 
 impl BodyLimit {
-    pub fn new(server: &Server) -> Self {
-        Self { bytes: server.json_limit_bytes }
+    pub fn new(server: &Server, imports: &Imports) -> Self {
+        Self { message: server.json_limit_bytes, import_file: imports.max_bytes }
     }
 }
 
 impl Step for BodyLimit {
     async fn call(&self, request: Request, inner: impl Inner) -> Response {
-        if announced(request.headers()).is_some_and(|length| length > self.bytes as u64) {
+        let limit = match route_info::of(&request).body {
+            BodyKind::Message => self.message,
+            BodyKind::ImportFile => self.import_file,
+        };
+        if announced(request.headers()).is_some_and(|length| length > limit as u64) {
             return too_large().into_response();
         }
         if request.body().is_end_stream() {
             return inner.run(request).await;
         }
-        let limit = self.bytes;
         inner.run(request.map(|body| Body::new(Limited::new(body, limit)))).await
     }
 }

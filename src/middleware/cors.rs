@@ -1,16 +1,40 @@
 //! Which foreign origins may read answers: exactly those listed.
 
+use axum::{extract::Request, response::Response};
 use http::{HeaderName, HeaderValue, Method, header};
+use tower::Layer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::request_context::X_REQUEST_ID;
-use crate::config::Cors;
+use super::{
+    request_context::X_REQUEST_ID,
+    step::{Inner, Step},
+};
+use crate::config;
 
 const METHODS: [Method; 5] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
+/// What the answer depends on, also when nobody asks from a page.
+const VARY: HeaderValue = HeaderValue::from_static(
+    "origin, access-control-request-method, access-control-request-headers",
+);
+
+pub struct Cors(CorsLayer);
+
+impl Step for Cors {
+    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+        // The layer is a large thing to clone for the many requests it has nothing to say to.
+        if request.method() == Method::OPTIONS || request.headers().contains_key(header::ORIGIN) {
+            return self.0.layer(inner).run(request).await;
+        }
+        let mut response = inner.run(request).await;
+        response.headers_mut().append(header::VARY, VARY);
+        response
+    }
+}
+
 /// `None` when no origin is listed: then OPTIONS is a method like others, which no route has.
-pub fn layer(config: &Cors) -> Option<CorsLayer> {
+pub fn new(config: &config::Cors) -> Option<Cors> {
     if config.allowed_origins.is_empty() {
         return None;
     }
@@ -39,5 +63,5 @@ pub fn layer(config: &Cors) -> Option<CorsLayer> {
             X_REQUEST_ID,
         ])
         .max_age(config.max_age);
-    Some(layer)
+    Some(Cors(layer))
 }

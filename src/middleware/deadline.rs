@@ -15,7 +15,7 @@ use tokio::{task::JoinError, time::timeout};
 use super::{
     admission::Place,
     request_context,
-    route_info::{self, Access},
+    route_info::{self, Access, BodyKind},
     step::{Inner, Step},
 };
 use crate::{
@@ -63,6 +63,17 @@ impl Deadline {
             Err(_) => timed_out(),
         }
     }
+
+    /// Whoever takes a file ends it when it stands still; as long as it comes it may take its time.
+    async fn upload(&self, request: Request, inner: impl Inner) -> Response {
+        let place = request.extensions().get::<Place>().cloned();
+        let task = self.lifecycle.spawn(work::inherit(async move {
+            let response = inner.run(request).await;
+            drop(place);
+            response
+        }));
+        task.await.unwrap_or_else(rethrow)
+    }
 }
 
 impl Step for Deadline {
@@ -71,8 +82,10 @@ impl Step for Deadline {
             inner.run(request).await
         } else if request.method().is_safe() {
             timeout(self.soft, inner.run(request)).await.unwrap_or_else(|_| timed_out())
-        } else {
+        } else if route_info::of(&request).body == BodyKind::Message {
             self.unsafe_request(request, inner).await
+        } else {
+            self.upload(request, inner).await
         }
     }
 }

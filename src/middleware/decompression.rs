@@ -6,13 +6,17 @@ use http::header;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::{decompression::RequestDecompressionLayer, map_request_body::MapRequestBodyLayer};
 
-use super::step::{Inner, Step};
+use super::{
+    route_info::{self, BodyKind},
+    step::{Inner, Step},
+};
 
 pub struct Decompression;
 
 impl Step for Decompression {
     async fn call(&self, request: Request, inner: impl Inner) -> Response {
-        if !request.headers().contains_key(header::CONTENT_ENCODING) {
+        let is_message = route_info::of(&request).body == BodyKind::Message;
+        if !is_message || !request.headers().contains_key(header::CONTENT_ENCODING) {
             return inner.run(request).await;
         }
         let decompressing = ServiceBuilder::new()

@@ -57,7 +57,7 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             // Sees the final status, and the clients that leave.
             .layer(StepLayer::new(access_log::AccessLog::new(&config.telemetry)))
             .layer(StepLayer::new(security_headers::SecurityHeaders))
-            .option_layer(cors::layer(&config.cors))
+            .option_layer(cors::new(&config.cors).map(StepLayer::new))
             // The only place that renders refusals, those of axum and tower included.
             .layer(StepLayer::new(error_mapper::ErrorMapper))
             .layer(StepLayer::new(catch_panic::CatchPanic))
@@ -80,6 +80,6 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             .layer(CompressionLayer::new().compress_when(negotiation::worth_compressing(server)))
             .layer(StepLayer::new(decompression::Decompression))
             // After decompression: what counts is what would be held in memory.
-            .layer(StepLayer::new(body_limit::BodyLimit::new(server))),
+            .layer(StepLayer::new(body_limit::BodyLimit::new(server, &config.imports))),
     )
 }

@@ -35,7 +35,7 @@ impl Step for Negotiation {
 
 fn check(route: &RouteInfo, request: &Request) -> Result<(), Error> {
     // What operators and verifiers ask comes in its own media type; an unknown path in none.
-    if route.template.starts_with("/api/") && !accepts_json(request.headers()) {
+    if route.template.starts_with("/api/") && !accepts(request.headers(), route.media) {
         return Err(Error::of(Code::NotAcceptable));
     }
     // Who must sign in first is told so first.
@@ -68,8 +68,8 @@ pub fn worth_compressing(server: &Server) -> impl Predicate + use<> {
         .and(NotForContentType::GRPC)
 }
 
-/// JSON, or problem+json, with a weight above zero; the most specific range decides.
-fn accepts_json(headers: &HeaderMap) -> bool {
+/// One of the media types, with a weight above zero; for each the most specific range decides.
+fn accepts(headers: &HeaderMap, media: &[&str]) -> bool {
     let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges = ranges.flat_map(|value| value.split(',')).filter(|range| !range.trim().is_empty());
     let ranges: Vec<_> = ranges.map(parse_range).collect();
@@ -77,8 +77,12 @@ fn accepts_json(headers: &HeaderMap) -> bool {
         let weights = ranges.iter().filter(|(range, _)| names.contains(&range.as_str()));
         weights.map(|(_, weight)| *weight).reduce(f32::max)
     };
-    let exact = best(&["application/json", "application/problem+json"]);
-    let weight = exact.or_else(|| best(&["application/*"])).or_else(|| best(&["*/*"]));
+    let of_type = |media: &&str| {
+        let (kind, _) = media.split_once('/')?;
+        best(&[&format!("{kind}/*")])
+    };
+    let exact = best(media);
+    let weight = exact.or_else(|| media.iter().find_map(of_type)).or_else(|| best(&["*/*"]));
     ranges.is_empty() || weight.is_some_and(|weight| weight > 0.0)
 }
 
@@ -102,14 +106,15 @@ fn mark_coding(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::middleware::route_info::JSON;
 
-    fn accepts(value: &str) -> bool {
-        accepts_json(&HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())]))
+    fn accepts(value: &str, media: &[&str]) -> bool {
+        super::accepts(&HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())]), media)
     }
 
     #[test]
     fn json_is_accepted_by_name_range_or_silence() {
-        assert!(accepts_json(&HeaderMap::new()));
+        assert!(super::accepts(&HeaderMap::new(), JSON));
         for yes in [
             "application/json",
             "*/*",
@@ -118,7 +123,7 @@ mod tests {
             "Application/JSON; q=0.5",
             "application/problem+json",
         ] {
-            assert!(accepts(yes), "{yes}");
+            assert!(accepts(yes, JSON), "{yes}");
         }
         for no in [
             "text/html",
@@ -127,8 +132,16 @@ mod tests {
             "*/*;q=0",
             "application/json;q=0, */*",
         ] {
-            assert!(!accepts(no), "{no}");
+            assert!(!accepts(no, JSON), "{no}");
         }
+    }
+
+    #[test]
+    fn a_table_is_accepted_where_there_is_one() {
+        for yes in ["text/csv", "text/*", "*/*", "application/json;q=0, text/csv"] {
+            assert!(accepts(yes, &["text/csv"]), "{yes}");
+        }
+        assert!(!accepts("application/json", &["text/csv"]) && !accepts("text/csv", JSON));
     }
 
     #[test]

@@ -35,6 +35,18 @@ pub enum LimitClass {
     Refresh,
 }
 
+/// What a route's body is, and so how large it may be and for how long it may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BodyKind {
+    /// Read whole, within the request's deadline.
+    Message,
+    /// Streamed, as long as it keeps coming; whoever takes it decompresses it.
+    ImportFile,
+}
+
+/// What routes answer in, if they do not say otherwise.
+pub const JSON: &[&str] = &["application/json", "application/problem+json"];
+
 #[derive(Debug, Clone, Copy)]
 pub struct RouteInfo {
     /// The path as the table writes it, or [`UNMATCHED`].
@@ -44,6 +56,9 @@ pub struct RouteInfo {
     pub priority: Priority,
     /// Whether the route has query parameters.
     pub takes_query: bool,
+    pub body: BodyKind,
+    /// The media types of its answers.
+    pub media: &'static [&'static str],
 }
 
 /// Paths that no route has: one label, whatever is asked for.
@@ -55,6 +70,8 @@ const UNKNOWN: RouteInfo = RouteInfo {
     limits: LimitClass::Default,
     priority: Priority::Normal,
     takes_query: true,
+    body: BodyKind::Message,
+    media: JSON,
 };
 
 /// Finds a request's row.

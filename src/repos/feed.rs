@@ -10,21 +10,21 @@ use crate::{
 };
 
 /// Appends one row per key; they become visible with the transaction that made them true.
+/// The rows' ids.
 pub async fn append(
     conn: &mut PgConnection,
     kind: ChangeKind,
     keys: &[Uuid],
     value: i64,
-) -> Result<()> {
-    sqlx::query!(
-        "insert into change_feed (kind, key, value) select $1, key, $3 from unnest($2::uuid[]) key",
+) -> Result<Vec<i64>> {
+    let ids = sqlx::query_scalar!(
+        "insert into change_feed (kind, key, value) select $1, key, $3 from unnest($2::uuid[]) key
+         returning id",
         kind.as_str(),
         keys,
         value,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    Ok(ids.fetch_all(conn).await?)
 }
 
 /// The highest id in the table (0 when empty) and the database's time.

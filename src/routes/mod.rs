@@ -10,17 +10,19 @@ use utoipa::openapi::{
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::{
-    middleware::route_info::{Access, LimitClass, RouteIndex, RouteInfo},
+    middleware::route_info::{self, Access, BodyKind, LimitClass, RouteIndex, RouteInfo},
     services::Services,
     shared::capacity::Priority,
 };
 
 mod audit;
 mod auth;
+mod imports;
 mod jobs;
 mod operations;
 mod outbox;
 mod pages;
+mod products;
 mod users;
 
 pub mod openapi;
@@ -31,6 +33,8 @@ pub struct Route {
     pub path: &'static str,
     pub access: Access,
     pub limits: LimitClass,
+    body: BodyKind,
+    media: &'static [&'static str],
     schemas: Vec<(String, RefOr<Schema>)>,
     paths: Paths,
     handler: MethodRouter<Services>,
@@ -47,7 +51,8 @@ pub fn row(
     let described = paths.paths.get(path).is_some_and(|item| describes(item, method));
     assert!(described, "the handler of {line} describes another method or path");
     let method = Method::from_bytes(method.as_bytes()).expect("a method is a token");
-    Route { method, path, access, limits, schemas, paths, handler }
+    let (body, media) = (BodyKind::Message, route_info::JSON);
+    Route { method, path, access, limits, body, media, schemas, paths, handler }
 }
 
 fn describes(item: &utoipa::openapi::PathItem, method: &str) -> bool {
@@ -71,12 +76,24 @@ pub fn table() -> Vec<Route> {
         users::rows(),
         audit::rows(),
         jobs::rows(),
+        imports::rows(),
         outbox::rows(),
+        products::rows(),
     ];
     domains.into_iter().flatten().collect()
 }
 
 impl Route {
+    /// Its body is a file.
+    fn taking(self, body: BodyKind) -> Self {
+        Self { body, ..self }
+    }
+
+    /// It answers in these media types.
+    fn producing(self, media: &'static [&'static str]) -> Self {
+        Self { media, ..self }
+    }
+
     /// When not all can be served: a write, a login or a refresh that is refused costs somebody
     /// more than a read that is tried again.
     pub fn priority(&self) -> Priority {
@@ -90,8 +107,10 @@ pub fn build(rows: impl Iterator<Item = Route>) -> (Router<Services>, RouteIndex
     let mut router = Router::new();
     for route in rows {
         let (takes_query, priority) = (takes_query(&route), route.priority());
-        let Route { method, path, access, limits, handler, .. } = route;
-        index.insert(method, RouteInfo { template: path, access, limits, priority, takes_query });
+        let Route { method, path, access, limits, body, media, handler, .. } = route;
+        let template = path;
+        let info = RouteInfo { template, access, limits, priority, takes_query, body, media };
+        index.insert(method, info);
         router = router.route(path, handler);
     }
     (router, index)

@@ -22,11 +22,12 @@ use super::{Access, LimitClass, Route, describe, operation, table};
 
 mod parts;
 
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 6] = [
     ("accounts", "Registration, sign-in, sessions and passwords"),
     ("administration", "What administrators look into"),
     ("background work", "Jobs, queues and schedules"),
     ("operations", "For operators, load balancers and verifiers of our tokens"),
+    ("products", "The catalogue: products, categories and stock"),
     ("users", "Accounts: one's own, and all of them for administrators"),
 ];
 

@@ -7,13 +7,17 @@ use crate::shared::{clock::Clock, cursor::CursorKey};
 
 pub mod audit;
 pub mod auth;
+pub mod categories;
 pub mod doctor;
+pub mod freshness;
 pub mod health;
 pub mod idempotency;
+pub mod imports;
 pub mod jobs;
 pub mod mail;
 pub mod migrations;
 pub mod outbox;
+pub mod products;
 pub mod reaper;
 pub mod users;
 
@@ -24,12 +28,14 @@ pub struct Services(Arc<All>);
 pub struct All {
     pub auth: auth::Auth,
     pub users: users::Users,
+    pub products: products::Products,
     pub audit: audit::AuditTrail,
     pub health: health::Health,
     pub outbox: outbox::Outbox,
     pub once: idempotency::Once,
     pub jobs: jobs::Jobs,
     pub post: mail::Post,
+    pub imports: imports::Imports,
     pub cursors: CursorKey,
     pub cookies: CookiePolicy,
     pub jwks_max_age: Duration,

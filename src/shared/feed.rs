@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -87,18 +87,34 @@ impl Position {
     }
 }
 
-/// The handle others hold: wakes the follower and tells whether it is up to date.
+/// What a look found that was not known before.
+pub struct News {
+    pub rows: Vec<Change>,
+    /// The database's clock at the look.
+    pub now: DateTime<Utc>,
+    /// The table was restored from an older copy: what is known of its ids is void.
+    pub restarted: bool,
+}
+
+/// The handle others hold: wakes the follower and tells how far it has come.
 #[derive(Clone)]
 pub struct Feed {
     wake: Arc<Notify>,
     started: Instant,
-    /// Milliseconds after `started` of the last successful look; 0 for none yet.
-    looked: Arc<AtomicU64>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Milliseconds after `started` at which the last successful look began; 0 for none yet.
+    looked: AtomicU64,
+    complete: AtomicI64,
+    newest: AtomicI64,
 }
 
 impl Default for Feed {
     fn default() -> Self {
-        Self { wake: Arc::default(), started: Instant::now(), looked: Arc::default() }
+        Self { wake: Arc::default(), started: Instant::now(), progress: Arc::default() }
     }
 }
 
@@ -108,11 +124,25 @@ impl Feed {
         self.wake.notify_one();
     }
 
-    /// Time since the last successful look; `None` before the first.
+    /// When the last successful look began: what had committed by then has been applied.
+    pub fn looked_at(&self) -> Option<Instant> {
+        let looked = self.progress.looked.load(Ordering::Acquire);
+        (looked > 0).then(|| self.started + Duration::from_millis(looked))
+    }
+
+    /// Time since then; `None` before the first look.
     pub fn age(&self) -> Option<Duration> {
-        let looked = self.looked.load(Ordering::Acquire);
-        let since = self.started + Duration::from_millis(looked);
-        (looked > 0).then(|| since.elapsed())
+        self.looked_at().map(|at| at.elapsed())
+    }
+
+    /// Every change with an id up to here is visible to a read that begins now, or was rolled back.
+    pub fn complete(&self) -> i64 {
+        self.progress.complete.load(Ordering::Acquire)
+    }
+
+    /// The highest id in the table at the last look.
+    pub fn newest(&self) -> i64 {
+        self.progress.newest.load(Ordering::Acquire)
     }
 
     pub fn is_current(&self) -> bool {
@@ -124,7 +154,7 @@ impl Feed {
         self,
         mut hints: broadcast::Receiver<String>,
         look: impl Fn(i64) -> F,
-        apply: impl Fn(&[Change]),
+        apply: impl Fn(&News),
         stop: CancellationToken,
     ) {
         let mut position = Position::default();
@@ -137,8 +167,9 @@ impl Feed {
                 () = self.wake.notified() => {}
                 () = heard(&mut hints) => {}
             }
+            let began = Instant::now();
             match look(position.after()).await {
-                Ok(batch) => self.note(&position.take(batch), &apply),
+                Ok(batch) => self.note(began, &mut position, batch, &apply),
                 Err(error) => {
                     tracing::warn!(error = error.chain(), "the change feed cannot be read")
                 }
@@ -146,12 +177,18 @@ impl Feed {
         }
     }
 
-    fn note(&self, fresh: &[Change], apply: &impl Fn(&[Change])) {
-        if !fresh.is_empty() {
-            apply(fresh);
+    /// Applied first and told then: whoever reads how far we are may rely on it.
+    fn note(&self, began: Instant, position: &mut Position, batch: Batch, apply: &impl Fn(&News)) {
+        let (before, newest, now) = (position.after(), batch.newest, batch.now);
+        let rows = position.take(batch);
+        let news = News { rows, now, restarted: position.after() < before };
+        if !news.rows.is_empty() || news.restarted {
+            apply(&news);
         }
-        let at = self.started.elapsed().as_millis() as u64;
-        self.looked.store(at.max(1), Ordering::Release);
+        self.progress.newest.store(newest.max(position.after()), Ordering::Release);
+        self.progress.complete.store(position.after(), Ordering::Release);
+        let looked = began.saturating_duration_since(self.started).as_millis() as u64;
+        self.progress.looked.store(looked.max(1), Ordering::Release);
     }
 }
 
@@ -224,12 +261,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_look_vouches_for_what_had_committed_when_it_began() {
+        let feed = Feed::default();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        feed.note(began, &mut Position::default(), batch(1, &[]), &|_: &News| {});
+        assert_eq!(feed.age(), Some(Duration::from_secs(2)));
+    }
+
+    #[tokio::test]
+    async fn whoever_applies_is_told_that_the_table_was_restored() {
+        let (feed, mut position) = (Feed::default(), Position::default());
+        let restarts = AtomicU64::new(0);
+        let apply = |news: &News| _ = restarts.fetch_add(news.restarted.into(), Ordering::Relaxed);
+        feed.note(Instant::now(), &mut position, batch(1, &[(1, 1), (2, 1)]), &apply);
+        let older = Batch { rows: Vec::new(), newest: 1, now: at(2) };
+        feed.note(Instant::now(), &mut position, older, &apply);
+        assert_eq!((restarts.into_inner(), feed.complete()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_feed_is_current_only_after_a_look_and_for_thirty_seconds() {
         let feed = Feed::default();
         assert!(!feed.is_current());
         tokio::time::advance(Duration::from_millis(5)).await;
-        feed.note(&[], &|_: &[Change]| {});
+        let mut position = Position::default();
+        feed.note(Instant::now(), &mut position, batch(1, &[(1, 1)]), &|_: &News| {});
         assert!(feed.is_current());
+        assert_eq!((feed.complete(), feed.newest()), (1, 1));
         tokio::time::advance(STALE_AFTER).await;
         assert!(!feed.is_current());
     }

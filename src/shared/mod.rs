@@ -1,6 +1,7 @@
 //! Building blocks that know no domain and no HTTP route.
 
 pub mod bus;
+pub mod cache;
 pub mod capacity;
 pub mod circuit_breaker;
 pub mod clock;

@@ -69,6 +69,20 @@ metrics_table! {
         "Password hashes refused because the queue was full";
     FEED_LAG "change_feed_age_seconds" Gauge Some(Unit::Seconds),
         "Time since the change feed was last read";
+    CACHE_REQUESTS "cache_requests_total" Counter None,
+        "Reads through the cache, by cache and what was found: memory, redis, stale, miss or bypass";
+    CACHE_LOADS "cache_loads_total" Counter None,
+        "Loads from the database on behalf of the cache, by cache and outcome: loaded or failed";
+    CACHE_COALESCED "cache_coalesced_total" Counter None,
+        "Reads that waited for the load of another, by cache";
+    CACHE_REFUSED "cache_refused_total" Counter None,
+        "Entries in Redis that were not taken, by cache and why: outdated, corrupt or schema";
+    CACHE_INVALIDATION_LAG "cache_invalidation_lag_seconds" Histogram Some(Unit::Seconds),
+        "Time from a change to when this instance applied it as the feed told it";
+    CACHE_ENTRIES "cache_entries" Gauge None,
+        "Entries in the process";
+    CACHE_BYTES "cache_memory_bytes" Gauge Some(Unit::Bytes),
+        "About what the entries in the process take";
     LOGIN_OUTCOMES "auth_logins_total" Counter None,
         "Logins, by outcome";
     REFRESH_OUTCOMES "auth_refreshes_total" Counter None,
@@ -123,6 +137,14 @@ metrics_table! {
         "Time of an attempt to send a message";
     MAIL_CONNECTIONS "mail_connections_total" Counter None,
         "Connections to the mail relay that were opened";
+    IMPORT_ROWS "import_rows_total" Counter None,
+        "Rows of imported files, by outcome: upserted or rejected";
+    IMPORT_BYTES "import_bytes_total" Counter Some(Unit::Bytes),
+        "Bytes of imported files that were read, after decompression";
+    EXPORT_ROWS "export_rows_total" Counter None,
+        "Products written into exports";
+    EXPORTS_ACTIVE "exports_active" Gauge None,
+        "Exports being written";
     HEALTH "health_check_up" Gauge None,
         "1 when the checked dependency answers, by check";
     LOG_DROPPED "log_lines_dropped_total" Counter None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mainstay::{middleware::route_info::Access, routes};
 use serde_json::json;
 
-use super::support::{Person, TestApp};
+use super::support::{Person, TestApp, products};
 
 /// Anonymous, the owner, another customer, staff, administrator, disabled, session ended.
 const CALLERS: [&str; 7] = ["anonymous", "owner", "other", "staff", "admin", "disabled", "ended"];
@@ -70,6 +70,15 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("GET /api/v1/admin/schedules", STAFF),
         ("POST /api/v1/admin/queues/{queue}/pause", ADMIN),
         ("POST /api/v1/admin/queues/{queue}/resume", ADMIN),
+        ("POST /api/v1/imports", STAFF),
+        ("GET /api/v1/imports/{id}", STAFF),
+        ("DELETE /api/v1/imports/{id}", STAFF),
+        ("GET /api/v1/imports/{id}/rejects", STAFF),
+        ("POST /api/v1/products", STAFF),
+        ("GET /api/v1/products/{id}", PUBLIC),
+        ("PATCH /api/v1/products/{id}", STAFF),
+        ("DELETE /api/v1/products/{id}", STAFF),
+        ("POST /api/v1/products/{id}/stock-adjustments", STAFF),
     ])
 }
 
@@ -96,6 +105,9 @@ fn body(line: &str) -> serde_json::Value {
             json!({"email": "other@example.com", "current_password": "orbit-velvet-lantern-42"})
         }
         "PATCH /api/v1/users/me" | "PATCH /api/v1/users/{id}" => json!({"name": "Renamed"}),
+        "POST /api/v1/products" => products::draft("KN-2"),
+        "PATCH /api/v1/products/{id}" => json!({"name": "Renamed"}),
+        "POST /api/v1/products/{id}/stock-adjustments" => json!({"delta": 1, "reason": "found"}),
         _ => json!({}),
     }
 }
@@ -114,6 +126,8 @@ struct Cast {
     people: BTreeMap<&'static str, Person>,
     session: String,
     delivery: String,
+    product: String,
+    import: String,
 }
 
 async fn cast() -> Cast {
@@ -139,7 +153,10 @@ async fn cast() -> Cast {
     let sessions = app.get("/api/v1/auth/sessions").bearer(&people["owner"].access).send().await;
     let session = sessions.json()["data"][0]["id"].as_str().unwrap().to_owned();
     let delivery = app.dead_delivery().await;
-    Cast { app, people, session, delivery }
+    let product = app.product(&people["staff"], &products::draft("KN-1")).await;
+    let product = products::id(&product).to_owned();
+    let import = app.queued_import(&people["staff"]).await;
+    Cast { app, people, session, delivery, product, import }
 }
 
 async fn status(cast: &Cast, method: &str, path: &str, caller: &str) -> u16 {
@@ -147,9 +164,14 @@ async fn status(cast: &Cast, method: &str, path: &str, caller: &str) -> u16 {
         path if path.contains("/sessions/{id}") => &cast.session,
         path if path.contains("/outbox/{id}") => &cast.delivery,
         path if path.contains("/jobs/{id}") => JOB,
+        path if path.contains("/products/{id}") => &cast.product,
+        path if path.contains("/imports/{id}") => &cast.import,
         _ => &cast.people["owner"].id,
     };
     let mut call = cast.app.call(method, &path.replace("{id}", id).replace("{queue}", "bulk"));
+    if method == "PATCH" {
+        call = call.header("if-match", "*");
+    }
     if let Some(person) = cast.people.get(caller) {
         call = call.bearer(&person.access);
     }

@@ -4,7 +4,7 @@
 use mainstay::routes;
 use serde_json::{Value, json};
 
-use super::support::{Answer, Call, TestApp, schema};
+use super::support::{Answer, Call, TestApp, products, schema};
 
 fn document() -> Value {
     serde_json::to_value(routes::openapi::document()).unwrap()
@@ -39,7 +39,7 @@ fn assert_as_described(document: &Value, line: &str, answer: &Answer) {
 }
 
 /// The examples of bodies in the order in which a client may send them, and how each is called.
-const TOUR: [(&str, u16); 11] = [
+const TOUR: [(&str, u16); 14] = [
     ("POST /api/v1/auth/register", 201),
     ("POST /api/v1/auth/email/resend", 202),
     ("POST /api/v1/auth/email/verify", 204),
@@ -51,18 +51,26 @@ const TOUR: [(&str, u16); 11] = [
     ("PUT /api/v1/auth/password", 204),
     ("POST /api/v1/auth/password/forgot", 202),
     ("POST /api/v1/auth/password/reset", 204),
+    ("POST /api/v1/products", 201),
+    ("PATCH /api/v1/products/{id}", 200),
+    ("POST /api/v1/products/{id}/stock-adjustments", 200),
 ];
+
+/// Its body is no JSON.
+const FILE: &str = "POST /api/v1/imports";
 
 #[tokio::test]
 async fn the_examples_of_request_bodies_are_answered_as_described() {
     let app = TestApp::mailing(&[]).await;
     let admin = app.admin("admin").await;
     let document = document();
-    let mut ada = json!({});
+    let (mut ada, mut product) = (json!({}), json!({}));
     for (line, status) in TOUR {
         let (method, path) = line.split_once(' ').unwrap();
         let mut body = example(&document, line);
-        let id = ada["user"]["id"].as_str().unwrap_or_default();
+        let of_products = path.contains("/products");
+        let id = if of_products { &product["id"] } else { &ada["user"]["id"] };
+        let id = id.as_str().unwrap_or_default();
         let mut call = app.call(method, &path.replace("{id}", id));
         if line.ends_with("/refresh") {
             // A token cannot be written down beforehand.
@@ -71,15 +79,23 @@ async fn the_examples_of_request_bodies_are_answered_as_described() {
             body["token"] = json!(app.newest_token("ada@example.com").await);
         } else {
             let own = ada["access_token"].as_str();
-            let token = if path.contains("{id}") { Some(admin.access.as_str()) } else { own };
+            let token = match of_products || path.contains("{id}") {
+                true => Some(admin.access.as_str()),
+                false => own,
+            };
             call = token.into_iter().fold(call, Call::bearer);
+        }
+        if method == "PATCH" && of_products {
+            call = call.header("if-match", "*");
         }
         let answer = call.json(&body).send().await.expect(status);
         assert_as_described(&document, line, &answer);
         if line.ends_with("/login") {
             ada = answer.json();
         }
-        if path.contains("{id}") {
+        if of_products {
+            product = answer.json();
+        } else if path.contains("{id}") {
             // The change of role has made the token stale.
             let again = app.post("/api/v1/auth/login");
             let again = again.json(&example(&document, "POST /api/v1/auth/login")).send().await;
@@ -89,8 +105,13 @@ async fn the_examples_of_request_bodies_are_answered_as_described() {
     let with_body =
         operations(&document).into_iter().filter(|it| it.1.get("requestBody").is_some());
     for (line, _) in with_body {
-        assert!(TOUR.iter().any(|it| it.0 == line), "the example of {line} is not tried here");
+        let tried = TOUR.iter().any(|it| it.0 == line) || line == FILE;
+        assert!(tried, "the example of {line} is not tried here");
     }
+    let content = &document["paths"]["/api/v1/imports"]["post"]["requestBody"]["content"];
+    let example = content["text/csv"]["example"].as_str().unwrap().to_owned();
+    let call = app.post("/api/v1/imports").bearer(&admin.access).text("text/csv", example);
+    assert_as_described(&document, FILE, &call.send().await.expect(202));
 }
 
 fn example(document: &Value, line: &str) -> Value {
@@ -119,6 +140,11 @@ async fn every_operation_without_a_body_answers_as_described() {
             path if path.contains("/sessions/{id}") => own_session(&app, &admin.access).await,
             path if path.contains("/jobs/{id}") => app.waiting_job().await,
             path if path.contains("/outbox/{id}") => app.dead_delivery().await,
+            path if path.contains("/imports/{id}") => app.queued_import(&admin).await,
+            path if path.contains("/products/{id}") => {
+                let draft = products::draft(&format!("KN-{number}"));
+                products::id(&app.product(&admin, &draft).await).to_owned()
+            }
             _ => other.id,
         };
         let path = path.replace("{id}", &id).replace("{queue}", "bulk");

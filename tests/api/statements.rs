@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mainstay::{domain::mail_tokens::Purpose, middleware::route_info::Access, routes};
 use serde_json::{Value, json};
 
-use super::support::{Answer, Person, TestApp, people::PASSWORD};
+use super::support::{Answer, Person, TestApp, imports, people::PASSWORD, products};
 
 /// Statements of a request that succeeds. A transaction is two more than its work: `BEGIN` and
 /// `COMMIT`.
@@ -46,6 +46,15 @@ fn expectations() -> BTreeMap<&'static str, u64> {
         ("GET /api/v1/admin/schedules", 1),
         ("POST /api/v1/admin/queues/{queue}/pause", 4),
         ("POST /api/v1/admin/queues/{queue}/resume", 4),
+        ("POST /api/v1/imports", 11),
+        ("GET /api/v1/imports/{id}", 1),
+        ("DELETE /api/v1/imports/{id}", 7),
+        ("GET /api/v1/imports/{id}/rejects", 1),
+        ("POST /api/v1/products", 7),
+        ("GET /api/v1/products/{id}", 1),
+        ("PATCH /api/v1/products/{id}", 7),
+        ("DELETE /api/v1/products/{id}", 7),
+        ("POST /api/v1/products/{id}/stock-adjustments", 6),
         ("GET /docs", 0),
         ("GET /docs/swagger-ui-5.35.0.js", 0),
         ("GET /docs/swagger-ui-5.35.0.css", 0),
@@ -94,6 +103,14 @@ impl Cast {
         if path.contains("/outbox/{id}") {
             other = self.app.dead_delivery().await;
         }
+        if path.contains("/products") {
+            let draft = products::draft(&format!("KN-{}", self.callers));
+            let product = self.app.product(&self.admin, &draft).await;
+            other = products::id(&product).to_owned();
+        }
+        if path.contains("/imports/{id}") {
+            other = self.app.queued_import(&self.admin).await;
+        }
         if path.contains("/sessions/{id}") {
             let query = "select id::text from sessions where user_id = $1::text::uuid limit 1";
             let query = sqlx::query_scalar(query).bind(&caller.id);
@@ -102,7 +119,12 @@ impl Cast {
         let id = if other.is_empty() { &caller.id } else { &other };
         let path = path.replace("{id}", id).replace("{queue}", "bulk");
         let mut call = self.app.call(method, &path);
-        if matches!(method, "POST" | "PUT" | "PATCH") {
+        if method == "PATCH" {
+            call = call.header("if-match", "*");
+        }
+        if path == "/api/v1/imports" {
+            call = call.text("text/csv", imports::FILE);
+        } else if matches!(method, "POST" | "PUT" | "PATCH") {
             let mut body = body(line, &caller);
             if let Some(purpose) = link(line) {
                 body["token"] = json!(self.app.link_token(&caller.id, purpose).await);
@@ -144,6 +166,8 @@ fn body(line: &str, caller: &Person) -> Value {
         "PUT /api/v1/users/me/email" => {
             json!({"email": format!("new-{}", caller.email), "current_password": PASSWORD})
         }
+        "POST /api/v1/products" => products::draft("KN"),
+        "POST /api/v1/products/{id}/stock-adjustments" => json!({"delta": 1, "reason": "found"}),
         line if line.starts_with("PATCH ") => json!({"name": "Renamed"}),
         _ => json!({}),
     }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{super::mail::Mail, Payload};
+use super::{
+    super::{ids::ImportId, mail::Mail},
+    Payload,
+};
 
 /// Throws away finished jobs that have been kept long enough.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,4 +27,18 @@ pub struct SendMail {
 
 impl Payload for SendMail {
     const KIND: &'static str = "send_mail";
+}
+
+/// Reads a staged file into the catalogue.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImportProducts {
+    pub import: ImportId,
+}
+
+impl Payload for ImportProducts {
+    const KIND: &'static str = "import_products";
+
+    fn unique_key(&self) -> Option<String> {
+        Some(self.import.to_string())
+    }
 }

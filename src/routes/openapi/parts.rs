@@ -116,7 +116,7 @@ pub const OR_IN_PROGRESS: &str =
 
 const REQUEST_ID: &str = "0193f0a2-6f3a-7c51-9d0e-2b7a4c5d6e7f";
 
-const HEADERS: [(&str, &str, &str); 12] = [
+const HEADERS: [(&str, &str, &str); 13] = [
     ("Cache-Control", "How long the answer may be kept.", "public, max-age=60"),
     ("Clear-Site-Data", "Makes a browser forget what it has kept.", "\"cache\", \"storage\""),
     ("ETag", "The version, with a suffix for a content coding; for `If-Match`.", "\"7\""),
@@ -136,6 +136,7 @@ const HEADERS: [(&str, &str, &str); 12] = [
     ),
     ("WWW-Authenticate", "The scheme to use (RFC 6750).", "Bearer realm=\"mainstay\""),
     ("Accept-Encoding", "The codings that request bodies may have.", "gzip"),
+    ("X-Cache", "Where the answer came from: `hit`, `miss`, `stale` or `bypass`.", "hit"),
     ("X-Request-Id", "The request's id, as in every log line and problem.", REQUEST_ID),
 ];
 

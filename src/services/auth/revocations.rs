@@ -74,7 +74,7 @@ impl Revocations {
             match ChangeKind::parse(&change.kind) {
                 Some(ChangeKind::Session) => self.end_session(SessionId(change.key)),
                 Some(ChangeKind::User) => self.raise_version(UserId(change.key), change.value),
-                Some(ChangeKind::Keys) | None => {}
+                Some(ChangeKind::Keys | ChangeKind::Product | ChangeKind::Catalogue) | None => {}
             }
         }
     }

@@ -2,11 +2,14 @@
 
 pub mod client;
 pub mod database;
+pub mod imports;
 pub mod ledger;
 pub mod lines;
 mod mail;
 pub mod notes;
 pub mod people;
+pub mod products;
+pub mod relay;
 pub mod schema;
 pub mod statements;
 

@@ -59,6 +59,7 @@ impl Check<'_> {
             "maximum" => value.as_f64().is_none_or(|it| Some(it) <= argument.as_f64()),
             "format" => has_format(argument, value),
             // Names of members are always text; what patterns say is tried by schemathesis.
+            "maxProperties" => value.as_object().map(|it| it.len() as u64) <= argument.as_u64(),
             "propertyNames" | "pattern" => true,
             note => NOTES.contains(&note),
         };

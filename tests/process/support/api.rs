@@ -84,10 +84,19 @@ impl Api {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request.send().await.map_err(|error| format!("{error:?}"))?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await.map_err(|error| format!("{error:?}"))?;
-        Ok(Reply { status, headers, text })
+        reply_to(request).await
+    }
+
+    /// A POST under an `Idempotency-Key`.
+    pub async fn attempt_once(
+        &self,
+        token: &str,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<Reply, String> {
+        let request = self.http.post(format!("{}{path}", self.base));
+        reply_to(request.bearer_auth(token).header("idempotency-key", key).json(body)).await
     }
 
     async fn send(&self, method: Method, path: &str, token: &str, body: Option<Value>) -> Reply {
@@ -121,4 +130,11 @@ impl Api {
     pub async fn me(&self, access: &str) -> Reply {
         self.get_as(access, "/api/v1/users/me").await
     }
+}
+
+async fn reply_to(request: reqwest::RequestBuilder) -> Result<Reply, String> {
+    let response = request.send().await.map_err(|error| format!("{error:?}"))?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.map_err(|error| format!("{error:?}"))?;
+    Ok(Reply { status, headers, text })
 }

@@ -28,6 +28,11 @@ pub fn p99(mut times: Vec<Duration>) -> Duration {
     times[(times.len() - 1) * 99 / 100]
 }
 
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
 /// Asserts a duration that was measured.
 pub fn kept(what: &str, took: Duration, bound: Duration) {
     note(what, took, bound);
