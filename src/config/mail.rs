@@ -29,14 +29,18 @@ section! {
         pub from_name: String,
         /// Base of links in mail, such as a front end's; with none, `server.public_url`.
         pub link_base_url: Option<Url>,
-        /// Deadline of a message once a connection is free for it, connecting included.
+        /// How long the relay may take until it wants to hear a message, once a connection is free
+        /// for it, connecting included.
         pub timeout: Duration,
+        /// How long it may take from then on; a message that it keeps later is sent twice.
+        pub acknowledge_timeout: Duration,
         /// Connections to the relay open at once.
         pub max_connections: usize,
     }
 }
 
 const LONGEST: Duration = Duration::from_mins(1);
+const LONGEST_ACKNOWLEDGE: Duration = Duration::from_mins(5);
 
 impl MailDraft {
     pub(super) fn rules(&self, faults: &mut Faults) {
@@ -46,6 +50,9 @@ impl MailDraft {
         faults.must(&self.from_name, |name| is_name(name), "must be 1 to 100 plain characters");
         faults.positive(&self.timeout);
         faults.must(&self.timeout, |timeout| *timeout <= LONGEST, "must be at most 1m");
+        faults.positive(&self.acknowledge_timeout);
+        let longest = |timeout: &Duration| *timeout <= LONGEST_ACKNOWLEDGE;
+        faults.must(&self.acknowledge_timeout, longest, "must be at most 5m");
         faults.positive(&self.max_connections);
         self.passwords_are_encrypted(faults);
     }

@@ -272,6 +272,8 @@ pub fn connect_options(config: &config::Database, url: &str) -> Result<PgConnect
         ("lock_timeout", millis(config.lock_timeout)),
         ("idle_in_transaction_session_timeout", millis(config.idle_in_transaction_timeout)),
         ("client_connection_check_interval", "500".to_owned()),
+        // Short queries with guesses that are far off: compiling one takes a second, running it 0.1.
+        ("jit", "off".to_owned()),
         ("timezone", "UTC".to_owned()),
     ]))
 }

@@ -1,5 +1,7 @@
 //! Text that people type and others read.
 
+use serde_json::Value;
+
 /// Controls, bidirectional marks, zero-width and other invisible characters: what makes a text
 /// look like another one.
 pub fn is_deceptive(c: char) -> bool {
@@ -10,9 +12,38 @@ pub fn is_deceptive(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// As much of a text as is kept. Postgres stores no NUL, and a row that it refuses for ever would
+/// be written again for ever.
+pub fn storable_text(text: &str, most: usize) -> String {
+    text.chars().filter(|c| *c != '\0').take(most).collect()
+}
+
+/// The same for every string in a value.
+pub fn storable(value: Value) -> Value {
+    let text = |text: String| storable_text(&text, usize::MAX);
+    match value {
+        Value::String(string) => Value::String(text(string)),
+        Value::Array(items) => items.into_iter().map(storable).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter().map(|(name, value)| (text(name), storable(value)));
+            Value::Object(members.collect())
+        }
+        scalar => scalar,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_postgres_cannot_store_is_left_out() {
+        assert_eq!(storable_text("a\0bc", 2), "ab");
+        let value = json!({"a\0": ["\0x", 1, null], "b": {"c": "plain"}});
+        assert_eq!(storable(value), json!({"a": ["x", 1, null], "b": {"c": "plain"}}));
+    }
 
     #[test]
     fn what_cannot_be_seen_deceives_and_letters_do_not() {

@@ -36,6 +36,9 @@ const POLL: Duration = Duration::from_millis(500);
 const HANDS: usize = 4;
 /// For one event. Beyond, it has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After this much of a round nothing more is begun, so that what was done is marked soon: a crash
+/// repeats no more than that, and who is asked to stop does.
+const ROUND: Duration = Duration::from_secs(1);
 /// Between two looks while a consumer, or the database, is away.
 const OUTAGE: Backoff = Backoff { first: Duration::from_millis(200), most: Duration::from_secs(5) };
 
@@ -115,7 +118,7 @@ impl Relay {
         let mut outages = 0;
         while !stop.is_cancelled() {
             commits.mark_unchanged();
-            let round = self.round(lease, consumer).await;
+            let round = self.round(lease, consumer, stop).await;
             let pause = match round.unwrap_or_else(Round::Outage) {
                 Round::Progress => {
                     outages = 0;
@@ -133,12 +136,20 @@ impl Relay {
         }
     }
 
-    async fn round(&self, lease: Lease, consumer: &Consumer) -> Result<Round> {
+    async fn round(
+        &self,
+        lease: Lease,
+        consumer: &Consumer,
+        stop: &CancellationToken,
+    ) -> Result<Round> {
         let due = self.outbox.due(consumer.name, consumer.blocking).await?;
         if due.is_empty() {
             return Ok(Round::Nothing);
         }
-        let chains = stream::iter(chains(due)).map(|chain| self.hand_over(lease, consumer, chain));
+        let begun = Instant::now();
+        let over = || stop.is_cancelled() || begun.elapsed() > ROUND;
+        let hand_over = |chain| self.hand_over(lease, consumer, chain, &over);
+        let chains = stream::iter(chains(due)).map(hand_over);
         let handed: Vec<Handed> = chains.buffer_unordered(HANDS).collect().await;
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for chain in handed {
@@ -167,9 +178,18 @@ impl Relay {
     }
 
     /// One after the other; the first that fails holds up the rest of its aggregate.
-    async fn hand_over(&self, lease: Lease, consumer: &Consumer, chain: Vec<Delivery>) -> Handed {
+    async fn hand_over(
+        &self,
+        lease: Lease,
+        consumer: &Consumer,
+        chain: Vec<Delivery>,
+        over: &impl Fn() -> bool,
+    ) -> Handed {
         let mut handed = Handed::default();
         for delivery in chain {
+            if over() {
+                break;
+            }
             let handling = self.handle(lease, &consumer.handler, &delivery);
             let result = timeout(PATIENCE, AssertUnwindSafe(handling).catch_unwind()).await;
             let result = match result {

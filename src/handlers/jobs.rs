@@ -323,7 +323,7 @@ pub struct QueuesBody {
 
 /// How many jobs each queue holds, by state.
 ///
-/// Waiting jobs are counted up to 100,000 a kind and state.
+/// Waiting jobs are counted up to 100,000 a kind and priority, dead ones up to 100,000.
 #[utoipa::path(get, path = "/api/v1/admin/jobs/stats", tag = "background work",
     operation_id = "get_job_stats",
     responses((status = 200, description = "All queues", body = QueuesBody)))]

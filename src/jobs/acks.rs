@@ -5,9 +5,10 @@ use std::{collections::HashMap, time::Duration};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::running::Running;
 use crate::{
     domain::{ids::JobId, jobs::Lease},
-    services::jobs::Claims,
+    services::jobs::{Claims, Wakeup},
     telemetry::metrics as names,
 };
 
@@ -23,7 +24,7 @@ pub struct Ack {
 
 /// Until every sender is gone. What cannot be stored is tried again: a job whose success is
 /// forgotten would run twice.
-pub async fn run(claims: Claims, mut acks: mpsc::Receiver<Ack>) {
+pub async fn run(claims: Claims, running: Running, wakeup: Wakeup, mut acks: mpsc::Receiver<Ack>) {
     let mut batch = Vec::with_capacity(BATCH);
     while acks.recv_many(&mut batch, BATCH).await > 0 {
         let leases: Vec<_> = batch.iter().map(|ack| ack.lease).collect();
@@ -37,6 +38,12 @@ pub async fn run(claims: Claims, mut acks: mpsc::Receiver<Ack>) {
                 }
             }
         }
+        running.saved(&leases);
+        // There is room for the next one of a kind whose number is limited.
+        batch
+            .iter()
+            .filter_map(|ack| claims.limited(&ack.kind))
+            .for_each(|it| wakeup.wake_here(it));
         batch.clear();
     }
 }

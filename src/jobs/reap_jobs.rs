@@ -13,6 +13,8 @@ impl Run for ReapJobs {
             first: std::time::Duration::ZERO,
             longest: std::time::Duration::ZERO,
         },
+        // Many small bites, if there is much.
+        timeout: std::time::Duration::from_mins(10),
         ..Policy::DEFAULT
     };
 

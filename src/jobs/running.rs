@@ -1,8 +1,8 @@
 //! The jobs that this worker is running, and how they are told to stop.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use tokio::{sync::watch, task::AbortHandle};
@@ -15,6 +15,8 @@ pub struct Running(Arc<Inner>);
 
 struct Inner {
     jobs: Mutex<HashMap<(uuid::Uuid, i64), Entry>>,
+    /// Succeeded, and not marked as such yet.
+    unsaved: Mutex<HashSet<(uuid::Uuid, i64)>>,
     count: watch::Sender<usize>,
 }
 
@@ -26,7 +28,8 @@ struct Entry {
 
 impl Default for Running {
     fn default() -> Self {
-        Self(Arc::new(Inner { jobs: Mutex::default(), count: watch::Sender::new(0) }))
+        let (jobs, unsaved) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { jobs, unsaved, count: watch::Sender::new(0) }))
     }
 }
 
@@ -79,8 +82,25 @@ impl Running {
         })
     }
 
+    /// Also what has succeeded and is not marked yet: given back, it would run twice.
     pub fn holds(&self, lease: Lease) -> bool {
-        self.with(|jobs| jobs.contains_key(&key(lease)))
+        self.with(|jobs| jobs.contains_key(&key(lease))) || self.unsaved().contains(&key(lease))
+    }
+
+    /// To be called before [`Running::remove`].
+    pub fn succeeded(&self, lease: Lease) {
+        self.unsaved().insert(key(lease));
+    }
+
+    pub fn saved(&self, leases: &[Lease]) {
+        let mut unsaved = self.unsaved();
+        for lease in leases {
+            unsaved.remove(&key(*lease));
+        }
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, HashSet<(uuid::Uuid, i64)>> {
+        self.0.unsaved.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Asks once; whoever has not heeded by the next time is ended.

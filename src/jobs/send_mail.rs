@@ -13,7 +13,9 @@ impl Run for SendMail {
         // With the longest wait this is about a day.
         max_attempts: 150,
         backoff: Backoff::Steps { secs: &[1, 2, 5, 10, 30], longest: Duration::from_mins(10) },
-        timeout: Duration::from_secs(30),
+        // The mailer has deadlines of its own, which the longest settings keep below this one: an
+        // attempt that is cut after the relay has the message makes a second copy.
+        timeout: Duration::from_mins(8),
         ..Policy::DEFAULT
     };
 

@@ -64,13 +64,18 @@ pub async fn insert_or_find(conn: &mut PgConnection, user: &NewUser<'_>) -> Resu
     Ok(id.fetch_one(conn).await?)
 }
 
-/// The account of a mailbox.
-pub async fn find_by_key(conn: &mut PgConnection, email: &Email) -> Result<Option<User>> {
+/// The account of a mailbox, for whoever writes to it; `None` also while somebody else is about to.
+/// Waiting for the other one would take time for accounts alone, and tell that there is one.
+pub async fn find_unless_written_to(
+    conn: &mut PgConnection,
+    email: &Email,
+) -> Result<Option<User>> {
     Ok(sqlx::query_as!(
         User,
         r#"select id as "id: UserId", email as "email!", name, role as "role: Role", email_verified,
                   disabled_at is not null as "disabled!", version, authz_version, created_at, updated_at
-           from users where email_key = $1 and deleted_at is null"#,
+           from users where email_key = $1 and deleted_at is null
+             and pg_try_advisory_xact_lock(hashtextextended('mail.' || id::text, 0))"#,
         email.key(),
     )
     .fetch_optional(conn)

@@ -3,7 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use deadpool_redis::redis::{self, Value as RedisValue};
-use mainstay::services::reaper;
+use futures_util::future::{BoxFuture, FutureExt};
+use mainstay::{
+    domain::events::{Event, Wants},
+    error::Result,
+    events::{Consumer, Handler, Outside},
+    services::reaper,
+};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -313,6 +319,33 @@ async fn told_events_are_reaped_others_stay_and_sequences_go_on() {
     assert_eq!(app.count(left).await, 1, "the young one");
     app.emit(thing(1), 1).await;
     eventually("goes on", async || seen(&app, "waiting", thing(1)).await == [4]).await;
+}
+
+struct Slow;
+
+impl Outside for Slow {
+    fn handle<'a>(&'a self, _: &'a Event) -> BoxFuture<'a, Result<()>> {
+        tokio::time::sleep(Duration::from_millis(200)).map(Ok).boxed()
+    }
+}
+
+/// What a crash repeats is what was not marked.
+#[tokio::test]
+async fn what_a_slow_consumer_has_done_is_marked_while_it_goes_on() {
+    let slow = || {
+        let handler = Handler::Outside(Box::new(Slow));
+        vec![Consumer { name: "slow", wants: Wants::All, blocking: false, handler }]
+    };
+    let app = TestApp::with_consumers(&[], std::sync::Arc::new(slow)).await;
+    app.execute("update outbox_lease set token = token + 1, expires_at = now() + interval '2 s'")
+        .await;
+    for n in 0..60 {
+        app.emit(thing(n), 1).await;
+    }
+    let done = "select count(*) from outbox_deliveries where state = 'done'";
+    eventually("some are marked", async || app.count(done).await > 0).await;
+    assert!(app.count(PENDING).await > 0, "not all in one round");
+    drained(&app).await;
 }
 
 /// The entries of a stream, as another program reads them.

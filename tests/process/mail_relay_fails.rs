@@ -13,11 +13,14 @@ use crate::support::{
 const STEPS: [Step; 6] =
     [Step::Greeting, Step::Mail, Step::Rcpt, Step::Data, Step::Message, Step::Acknowledgement];
 
+const QUICK: [(&str, &str); 2] =
+    [("APP__MAIL__TIMEOUT", "500ms"), ("APP__MAIL__ACKNOWLEDGE_TIMEOUT", "500ms")];
+
 #[tokio::test]
 async fn a_relay_that_falls_silent_costs_no_more_than_the_deadline() {
     for step in STEPS {
         let relay = Relay::start().await;
-        let mailer = mailer(&relay, &[("APP__MAIL__TIMEOUT", "500ms")]);
+        let mailer = mailer(&relay, &QUICK);
         relay.fail(step, Fault::Silence);
         let started = Instant::now();
         let failure = failure(&mailer, 1).await;
@@ -32,7 +35,7 @@ async fn a_relay_that_falls_silent_costs_no_more_than_the_deadline() {
 async fn after_a_silence_the_next_message_has_a_conversation_of_its_own() {
     for step in STEPS {
         let relay = Relay::start().await;
-        let mailer = mailer(&relay, &[("APP__MAIL__TIMEOUT", "500ms")]);
+        let mailer = mailer(&relay, &QUICK);
         mailer.send(&message(1, "ada@example.com")).await.unwrap();
         relay.fail(step, Fault::Silence);
         if step != Step::Greeting {
@@ -50,7 +53,7 @@ async fn after_a_silence_the_next_message_has_a_conversation_of_its_own() {
 #[tokio::test]
 async fn a_refusal_stands_although_the_relay_hangs_afterwards() {
     let relay = Relay::start().await;
-    let mailer = mailer(&relay, &[("APP__MAIL__TIMEOUT", "500ms")]);
+    let mailer = mailer(&relay, &QUICK);
     relay.fail(Step::Rcpt, Fault::Say("550 5.1.1 unknown"));
     relay.fail(Step::Reset, Fault::Silence);
     assert_eq!(failure(&mailer, 1).await.kind, FailureKind::Permanent);
@@ -70,6 +73,19 @@ async fn a_lost_acknowledgement_makes_one_duplicate_with_the_same_message_id() {
     let received = relay.received();
     assert_eq!(received.len(), 2, "one for the crash, one for the retry");
     assert_eq!(received[0].header("Message-ID"), received[1].header("Message-ID"));
+}
+
+/// It looks the message over while the client waits, and keeps it.
+#[tokio::test]
+async fn a_relay_that_thinks_about_a_message_gets_it_once() {
+    let relay = Relay::start().await;
+    let mailer = mailer(&relay, &[("APP__MAIL__TIMEOUT", "500ms")]);
+    for (number, step) in [(1, Step::Message), (2, Step::Acknowledgement)] {
+        relay.fail(step, Fault::Delay(Duration::from_millis(1500)));
+        mailer.send(&message(number, "ada@example.com")).await.unwrap();
+        relay.behave();
+    }
+    assert_eq!(relay.received().len(), 2);
 }
 
 #[tokio::test]

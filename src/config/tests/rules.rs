@@ -108,6 +108,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("MAIL__LINK_BASE_URL", "shop.example", "mail.link_base_url"),
     ("MAIL__TIMEOUT", "61s", "mail.timeout"),
     ("MAIL__TIMEOUT", "0s", "mail.timeout"),
+    ("MAIL__ACKNOWLEDGE_TIMEOUT", "6m", "mail.acknowledge_timeout"),
+    ("MAIL__ACKNOWLEDGE_TIMEOUT", "0s", "mail.acknowledge_timeout"),
     ("MAIL__MAX_CONNECTIONS", "0", "mail.max_connections"),
 ];
 

@@ -238,6 +238,13 @@ pub struct Ended<'a> {
     pub counts: bool,
 }
 
+/// What a job is after an attempt that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Became {
+    Waiting,
+    Dead,
+}
+
 /// The jobs of one kind that are not done, counted up to a bound.
 #[derive(Debug, Clone)]
 pub struct Depth {

@@ -14,7 +14,10 @@ use super::{
     Life, RETRY,
 };
 use crate::{
-    domain::jobs::{Claimed, Ended},
+    domain::{
+        jobs::{Became, Claimed, Ended},
+        text::{storable, storable_text},
+    },
     error::Error,
     telemetry::{
         metrics as names,
@@ -81,7 +84,8 @@ impl Life {
             Done::Plain => serde_json::Value::Null,
             Done::With(result) => result,
         };
-        let ack = Ack { lease: job.lease, kind: job.kind.clone(), result };
+        self.running.succeeded(job.lease);
+        let ack = Ack { lease: job.lease, kind: job.kind.clone(), result: storable(result) };
         // Nobody receives any more only when the process is on its way out.
         let _ = self.acks.send(ack).await;
         "succeeded"
@@ -98,7 +102,7 @@ impl Life {
             Failure::Retry(error) => (error, (!last).then_some(drawn)),
             Failure::RetryIn(delay, error) => (error, (!last).then_some(delay)),
         };
-        let detail: String = error.chain().chars().take(MAX_DETAIL).collect();
+        let detail = storable_text(&error.chain(), MAX_DETAIL);
         match again_in {
             Some(_) => {
                 tracing::warn!(job = %job.lease.job, kind = job.kind, error = detail, "a job failed and is tried again");
@@ -120,10 +124,10 @@ impl Life {
         let ended = Ended { event, detail, again_in, counts: true };
         let word = loop {
             match self.claims.end(job.lease, &ended).await {
-                Ok(true) if event == "cancelled" => break "cancelled",
-                Ok(true) if again_in.is_some() => break "retried",
-                Ok(true) => break "dead",
-                Ok(false) => break "lost",
+                Ok(Some(_)) if event == "cancelled" => break "cancelled",
+                Ok(Some(Became::Waiting)) => break "retried",
+                Ok(Some(Became::Dead)) => break "dead",
+                Ok(None) => break "lost",
                 Err(error) => {
                     tracing::warn!(error = error.chain(), "the end of a job cannot be stored yet");
                     if self.over.is_cancelled() {

@@ -60,17 +60,22 @@ impl Worker {
             life.over.cancelled().await;
             tasks.close();
             tasks.wait().await;
-            match stop.is_cancelled() {
-                true => life.drain().await,
-                // The jobs are somebody else's already.
-                false => life.running.abort_all(),
+            let (claims, id, running) = (life.claims.clone(), life.id, life.running.clone());
+            tokio::select! {
+                () = life.wind_up(stop.is_cancelled(), acker) => {}
+                () = self.beat_on(&claims, id, &running) => {}
             }
-            life.running.none().await;
-            let (claims, id) = (life.claims.clone(), life.id);
-            drop(life);
-            // The acknowledgements under way; what they cannot store is run again elsewhere.
-            let _ = timeout(GRACE, acker).await;
             leave(&claims, id).await;
+        }
+    }
+
+    /// Signs of life until it has left: else the others take over what it is finishing.
+    async fn beat_on(&self, claims: &Claims, id: WorkerId, running: &Running) {
+        loop {
+            sleep(self.settings.lease / 3).await;
+            if let Ok(false) = claims.beat(id).await {
+                running.abort_all();
+            }
         }
     }
 
@@ -94,12 +99,13 @@ impl Worker {
         };
         tracing::info!(worker = %id, "working on jobs");
         let (acks, receiver) = mpsc::channel(1024);
-        let acker = tokio::spawn(acks::run(claims.clone(), receiver));
+        let (running, wakeup) = (Running::default(), self.services.jobs.wakeup().clone());
+        let acker = tokio::spawn(acks::run(claims.clone(), running.clone(), wakeup, receiver));
         let life = Life {
             worker: self.clone(),
             claims,
             id,
-            running: Running::default(),
+            running,
             acks,
             suspects: Arc::new(Semaphore::new(1)),
             over: stop.child_token(),
@@ -131,6 +137,19 @@ impl Life {
     async fn until_over<F: Future<Output = ()>>(self, work: impl FnOnce(Self) -> F) {
         let over = self.over.clone();
         over.run_until_cancelled(work(self)).await;
+    }
+
+    /// Until no job runs and what was done is acknowledged, as far as it can be.
+    async fn wind_up(self, is_leaving: bool, acker: tokio::task::JoinHandle<()>) {
+        match is_leaving {
+            true => self.drain().await,
+            // The jobs are somebody else's already.
+            false => self.running.abort_all(),
+        }
+        self.running.none().await;
+        drop(self);
+        // The acknowledgements under way; what they cannot store is run again elsewhere.
+        let _ = timeout(GRACE, acker).await;
     }
 
     /// Lets running jobs finish, then asks them to stop, then ends them.

@@ -24,12 +24,22 @@ impl Life {
     /// Claims for one queue as long as there are slots.
     pub(super) async fn serve(self, queue: Queue, total: usize) {
         let slots = Arc::new(Semaphore::new(total));
-        let (mut turn, mut suspects_due) = (0, Instant::now());
+        let (mut turn, mut suspects_due, mut suspects_first) = (0, Instant::now(), false);
         while !self.over.is_cancelled() {
             let free = tokio::select! {
                 () = self.over.cancelled() => return,
                 free = free_slots(&slots, total) => free.min(BATCH),
             };
+            let free = match std::mem::take(&mut suspects_first) {
+                true => {
+                    self.look_for_suspect(queue, &slots, &mut suspects_due).await;
+                    slots.available_permits().min(free)
+                }
+                false => free,
+            };
+            if free == 0 {
+                continue;
+            }
             let claimed = match self.claim(queue, &mut turn, free).await {
                 Ok(claimed) => claimed,
                 Err(error) => {
@@ -42,8 +52,9 @@ impl Life {
             let all = claimed.len() < free;
             claimed.into_iter().for_each(|job| self.begin(job, queue, &slots, None));
             // Also under a load that never ends, and one after the other while there are some.
-            if suspects_due <= Instant::now() && !self.claim_suspect(queue, &slots).await {
-                suspects_due = Instant::now() + self.worker.settings.poll;
+            match slots.available_permits() {
+                0 => suspects_first = true,
+                _ => self.look_for_suspect(queue, &slots, &mut suspects_due).await,
             }
             if all {
                 tokio::select! {
@@ -64,12 +75,15 @@ impl Life {
         Ok(jobs)
     }
 
+    async fn look_for_suspect(&self, queue: Queue, slots: &Arc<Semaphore>, due: &mut Instant) {
+        if *due <= Instant::now() && !self.claim_suspect(queue, slots).await {
+            *due = Instant::now() + self.worker.settings.poll;
+        }
+    }
+
     /// False when there is none to look at.
     async fn claim_suspect(&self, queue: Queue, slots: &Arc<Semaphore>) -> bool {
         let Ok(alone) = self.suspects.clone().try_acquire_owned() else { return true };
-        if slots.available_permits() == 0 {
-            return true;
-        }
         match self.claims.claim_suspect(self.id, queue).await {
             Ok(Some(job)) => {
                 self.begin(job, queue, slots, Some(alone));
@@ -97,11 +111,12 @@ impl Life {
         metrics::histogram!(names::JOBS_WAIT, "queue" => queue.as_str())
             .record(job.waited.as_secs_f64());
         let life = self.clone();
+        // What waits for its end is not told by anybody else.
+        let awaited = alone.is_some() || self.claims.limited(&job.kind).is_some();
         tokio::spawn(async move {
             life.clone().execute(job, stop).await;
-            let suspect = alone.is_some();
             drop((slot, alone));
-            if suspect {
+            if awaited {
                 life.worker.services.jobs.wakeup().wake_here(queue);
             }
         });

@@ -50,7 +50,11 @@ impl Life {
             }
         }
         for orphan in self.claims.rescue(look).await? {
-            let outcome = if orphan.dead { "killed_workers" } else { "rescued" };
+            let outcome = match (orphan.cancelled, orphan.dead) {
+                (true, _) => "cancelled",
+                (false, true) => "killed_workers",
+                (false, false) => "rescued",
+            };
             finished(&orphan.kind, outcome);
             tracing::warn!(job = %orphan.id, kind = orphan.kind, dead = orphan.dead, "a job has lost its worker");
         }

@@ -152,6 +152,7 @@ pub async fn retry(conn: &mut PgConnection, id: JobId, by: UserId) -> Result<()>
     sqlx::query!(
         "update jobs
          set state = 'pending', run_at = now(), attempts = 0, crashes = 0, finished_at = null,
+             cancel_requested = false,
              history = job_history(history, 'retried_by_hand', null, $2), updated_at = now()
          where id = $1",
         id.0,
@@ -196,7 +197,7 @@ pub async fn request_cancel(conn: &mut PgConnection, id: JobId, by: UserId) -> R
 }
 
 /// The live jobs of every kind there is, known to this release or not. Counting stops at
-/// `bound`, so that a huge backlog costs no more than a large one.
+/// `bound` a kind and priority, so that a huge backlog costs no more than a large one.
 pub async fn depths(conn: &mut PgConnection, bound: i64) -> Result<Vec<Depth>> {
     let rows = sqlx::query!(
         r#"with recursive kinds(kind) as (
@@ -212,32 +213,31 @@ pub async fn depths(conn: &mut PgConnection, bound: i64) -> Result<Vec<Depth>> {
                select kind from kinds where kind is not null
                union select kind from jobs where state = 'running'
            )
-           select known.kind as "kind!",
-               (select count(*) from (
-                   select from jobs where state = 'pending' and crashes < 2
-                      and jobs.kind = known.kind and run_at <= now() limit $1) ready
-               ) as "ready!",
-               (select count(*) from (
-                   select from jobs where state = 'pending' and crashes < 2
-                      and jobs.kind = known.kind and run_at > now() and attempts = 0
-                   limit $1) scheduled
-               ) as "scheduled!",
-               (select count(*) from (
-                   select from jobs where state = 'pending' and crashes < 2
-                      and jobs.kind = known.kind and run_at > now() and attempts > 0
-                   limit $1) failed
-               ) as "failed!",
+           select known.kind as "kind!", ready as "ready!", scheduled as "scheduled!",
+               failed as "failed!", extract(epoch from now() - first)::float8 as oldest,
                (select count(*) from jobs where state = 'running' and jobs.kind = known.kind
-               ) as "running!",
-               (select extract(epoch from now() - min(first.run_at))::float8
-                from unnest(array[1, 2, 3]::smallint[]) as level(priority)
-                cross join lateral (
-                    select run_at from jobs where state = 'pending' and crashes < 2
-                       and jobs.kind = known.kind and jobs.priority = level.priority
-                       and run_at <= now()
-                    order by run_at limit 1) first
-               ) as oldest
-           from known"#,
+               ) as "running!"
+           from known cross join lateral (
+               -- Priority by priority, so that each count is a stretch of the index, and no more
+               -- of it is read than is counted.
+               select sum(due.ready)::bigint as ready, min(due.first) as first,
+                      sum(later.scheduled)::bigint as scheduled, sum(later.failed)::bigint as failed
+               from unnest(array[1, 2, 3]::smallint[]) as level(priority)
+               cross join lateral (
+                   select count(*) as ready, min(run_at) as first from (
+                       select run_at from jobs where state = 'pending' and crashes < 2
+                          and jobs.kind = known.kind and jobs.priority = level.priority
+                          and run_at <= now() order by run_at limit $1) stretch
+               ) due
+               cross join lateral (
+                   select count(*) filter (where attempts = 0) as scheduled,
+                          count(*) filter (where attempts > 0) as failed
+                   from (
+                       select attempts from jobs where state = 'pending' and crashes < 2
+                          and jobs.kind = known.kind and jobs.priority = level.priority
+                          and run_at > now() order by run_at limit $1) stretch
+               ) later
+           ) waiting"#,
         bound,
     )
     .fetch_all(conn)
@@ -253,10 +253,13 @@ pub async fn depths(conn: &mut PgConnection, bound: i64) -> Result<Vec<Depth>> {
     Ok(depths.collect())
 }
 
-/// Dead jobs by queue.
-pub async fn count_dead(conn: &mut PgConnection) -> Result<Vec<(String, i64)>> {
+/// Dead jobs by queue; no more than `bound` are counted in all.
+pub async fn count_dead(conn: &mut PgConnection, bound: i64) -> Result<Vec<(String, i64)>> {
     let rows = sqlx::query!(
-        r#"select queue, count(*) as "count!" from jobs where state = 'dead' group by queue"#,
+        r#"select queue, count(*) as "count!" from (
+               select queue from jobs where state = 'dead' order by id limit $1) counted
+           group by queue"#,
+        bound,
     );
     Ok(rows.fetch_all(conn).await?.into_iter().map(|row| (row.queue, row.count)).collect())
 }

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use crate::{
     domain::{
         ids::{JobId, WorkerId},
-        jobs::{Claimed, Ended, Lease, Progress},
+        jobs::{Became, Claimed, Ended, Lease, Progress},
     },
     error::Result,
 };
@@ -161,17 +161,23 @@ pub async fn succeed(
     .await?)
 }
 
-/// Ends an attempt that did not succeed; false when the lease was lost.
-pub async fn end(conn: &mut PgConnection, lease: Lease, ended: &Ended<'_>) -> Result<bool> {
-    let updated = sqlx::query!(
-        "update jobs
-         set state = case when $3::float8 is null then 'dead' else 'pending' end,
-             finished_at = case when $3::float8 is null then now() end,
+/// Ends an attempt that did not succeed; `None` when the lease was lost. One that was to be
+/// cancelled is not tried again.
+pub async fn end(
+    conn: &mut PgConnection,
+    lease: Lease,
+    ended: &Ended<'_>,
+) -> Result<Option<Became>> {
+    let dead = sqlx::query_scalar!(
+        r#"update jobs
+         set state = case when $3::float8 is null or cancel_requested then 'dead' else 'pending' end,
+             finished_at = case when $3::float8 is null or cancel_requested then now() end,
              run_at = coalesce(now() + make_interval(secs => $3), run_at),
              history = job_history(history, $4, attempts, $5),
              attempts = attempts - case when $6 then 0 else 1 end,
              worker_id = null, cancel_requested = false, last_error = $5, updated_at = now()
-         where id = $1 and fence = $2 and state = 'running'",
+         where id = $1 and fence = $2 and state = 'running'
+         returning state = 'dead' as "dead!""#,
         lease.job.0,
         lease.fence,
         ended.again_in.map(|delay| delay.as_secs_f64()),
@@ -179,9 +185,9 @@ pub async fn end(conn: &mut PgConnection, lease: Lease, ended: &Ended<'_>) -> Re
         ended.detail,
         ended.counts,
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(updated.rows_affected() == 1)
+    Ok(dead.map(|dead| if dead { Became::Dead } else { Became::Waiting }))
 }
 
 /// Until the transaction ends nobody can take the job over; false when somebody has.

@@ -48,24 +48,29 @@ pub struct Orphan {
     pub id: JobId,
     pub kind: String,
     pub dead: bool,
+    /// It was to be, and is dead for that.
+    pub cancelled: bool,
 }
 
 /// Jobs whose worker has been given up go to others, soon and not all at once; those that were
-/// there each of three times are taken for the cause and die. A claim that commits after its
+/// there each of three times are taken for the cause and die, and so do those that were to be
+/// cancelled. A claim that commits after its
 /// worker was given up is found here as well.
 pub async fn rescue(conn: &mut PgConnection) -> Result<Vec<Orphan>> {
     Ok(sqlx::query_as!(
         Orphan,
         r#"update jobs
            set crashes = crashes + 1, attempts = attempts - 1, worker_id = null,
-               state = case when crashes + 1 >= 3 then 'dead' else 'pending' end,
-               finished_at = case when crashes + 1 >= 3 then now() end,
+               state = case when crashes + 1 >= 3 or cancel_requested then 'dead' else 'pending' end,
+               finished_at = case when crashes + 1 >= 3 or cancel_requested then now() end,
                run_at = now() + make_interval(secs => random() * (2 ^ crashes)),
-               last_error = 'its worker was lost', cancel_requested = false, updated_at = now(),
+               last_error = case when cancel_requested then 'cancelled' else 'its worker was lost' end,
+               updated_at = now(),
                history = job_history(history, 'worker_lost', attempts, null)
            where state = 'running'
              and not exists (select from job_workers where job_workers.id = jobs.worker_id)
-           returning id as "id: JobId", kind, state = 'dead' as "dead!""#,
+           returning id as "id: JobId", kind, state = 'dead' as "dead!",
+                     cancel_requested as cancelled"#,
     )
     .fetch_all(conn)
     .await?)
@@ -94,11 +99,15 @@ pub async fn held(conn: &mut PgConnection, worker: WorkerId) -> Result<Vec<Held>
     Ok(rows.collect())
 }
 
-/// Gives everything back that the worker still holds, as if it had not been claimed.
+/// Gives everything back that the worker still holds, as if it had not been claimed; what was to
+/// be cancelled is.
 pub async fn release_all(conn: &mut PgConnection, worker: WorkerId) -> Result<u64> {
     let released = sqlx::query!(
         "update jobs
-         set state = 'pending', worker_id = null, attempts = attempts - 1, run_at = now(),
+         set state = case when cancel_requested then 'dead' else 'pending' end,
+             finished_at = case when cancel_requested then now() end,
+             last_error = case when cancel_requested then 'cancelled' else last_error end,
+             worker_id = null, attempts = attempts - 1, run_at = now(),
              history = job_history(history, 'released', attempts, null), updated_at = now()
          where state = 'running' and worker_id = $1",
         worker.0,

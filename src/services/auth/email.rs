@@ -33,7 +33,7 @@ impl Auth {
         let email = Email::parse(email)?;
         self.db
             .tx("auth.resend_verification", async |tx| {
-                let user = repos::users::find_by_key(tx, &email).await?;
+                let user = repos::users::find_unless_written_to(tx, &email).await?;
                 let waiting = user.filter(|user| !user.email_verified).map(|user| user.id);
                 let (letter, action) = (LinkLetter::VERIFY_EMAIL, Action::VerificationRequested);
                 self.write_to_stranger(tx, waiting, &letter, action, origin).await

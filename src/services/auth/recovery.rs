@@ -28,7 +28,8 @@ impl Auth {
         let email = Email::parse(email)?;
         self.db
             .tx("auth.forgot_password", async |tx| {
-                let user = repos::users::find_by_key(tx, &email).await?.map(|user| user.id);
+                let user = repos::users::find_unless_written_to(tx, &email).await?;
+                let user = user.map(|user| user.id);
                 let (letter, action) = (LinkLetter::RESET_PASSWORD, Action::PasswordResetRequested);
                 self.write_to_stranger(tx, user, &letter, action, origin).await
             })

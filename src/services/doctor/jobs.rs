@@ -1,7 +1,7 @@
 //! Whether background work is looked after.
 
 use super::{Doctor, Verdict};
-use crate::{error::Error, repos};
+use crate::{error::Error, repos, services::jobs::BOUND};
 
 /// A running job may hold a connection, and so may every request beside it.
 pub async fn slots(it: &Doctor) -> Verdict {
@@ -24,7 +24,8 @@ pub async fn workers(it: &Doctor) -> Verdict {
     };
     let looked = async {
         let workers = repos::jobs::beats(&mut conn).await?.len();
-        let dead: i64 = repos::jobs::count_dead(&mut conn).await?.iter().map(|row| row.1).sum();
+        let dead = repos::jobs::count_dead(&mut conn, BOUND).await?;
+        let dead: i64 = dead.iter().map(|row| row.1).sum();
         Ok::<_, Error>((workers, dead))
     };
     match looked.await {
@@ -36,7 +37,7 @@ pub async fn workers(it: &Doctor) -> Verdict {
         Ok((workers, 0)) => Verdict::ok(format!("{workers} registered, no dead jobs")),
         Ok((workers, dead)) => Verdict::warn(
             format!("{workers} registered, {dead} dead jobs"),
-            "GET /api/v1/admin/jobs?state=dead tells why; retry or cancel them there",
+            "GET /api/v1/admin/jobs?state=dead tells why; retry them there",
         ),
     }
 }

@@ -16,7 +16,8 @@ use crate::{
     repos,
 };
 
-/// Jobs of one kind and state are counted up to here.
+/// Jobs of one kind and priority, of those that are due and of those that are not, are counted up to
+/// here; so are the dead.
 pub const BOUND: i64 = 100_000;
 
 /// What became of a request to cancel.
@@ -101,7 +102,7 @@ impl Jobs {
         self.db
             .read("jobs.stats", async |conn| {
                 let depths = repos::jobs::depths(conn, BOUND).await?;
-                let dead = repos::jobs::count_dead(conn).await?;
+                let dead = repos::jobs::count_dead(conn, BOUND).await?;
                 let paused = repos::jobs::paused(conn).await?;
                 let stats = Queue::ALL.into_iter().map(|queue| {
                     let mine = depths.iter().filter(|depth| self.queue_of(depth) == Some(queue));

@@ -11,7 +11,7 @@ use crate::{
     db::Db,
     domain::{
         ids::{JobId, WorkerId},
-        jobs::{Claimed, Depth, Ended, Lease, Policies, Priority, Progress, Queue},
+        jobs::{Became, Claimed, Depth, Ended, Lease, Policies, Priority, Progress, Queue},
     },
     error::Result,
     repos::{
@@ -157,7 +157,7 @@ impl Claims {
             .await
     }
 
-    pub async fn end(&self, lease: Lease, ended: &Ended<'_>) -> Result<bool> {
+    pub async fn end(&self, lease: Lease, ended: &Ended<'_>) -> Result<Option<Became>> {
         self.db
             .autocommit("jobs.end", async |conn| repos::jobs::end(conn, lease, ended).await)
             .await
@@ -223,6 +223,11 @@ impl Claims {
 
     pub fn policy(&self, kind: &str) -> Option<&crate::domain::jobs::Policy> {
         self.policies.get(kind)
+    }
+
+    /// The queue of a kind of which only so many may run at once.
+    pub fn limited(&self, kind: &str) -> Option<Queue> {
+        self.policy(kind).filter(|policy| policy.concurrency.is_some()).map(|policy| policy.queue)
     }
 
     fn kinds(&self, queue: Queue, limited: bool) -> Vec<&'static str> {

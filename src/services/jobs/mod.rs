@@ -24,7 +24,7 @@ mod claims;
 mod schedules;
 mod wakeup;
 
-pub use admin::Cancelled;
+pub use admin::{BOUND, Cancelled};
 pub use claims::{Claims, Look};
 pub use schedules::Plan;
 pub use wakeup::Wakeup;

@@ -7,7 +7,10 @@ use sqlx::PgConnection;
 
 use super::Outbox;
 use crate::{
-    domain::events::{Delivery, DeliveryState, Event},
+    domain::{
+        events::{Delivery, DeliveryState, Event},
+        text::storable_text,
+    },
     error::{Error, Result},
     repos::{self, outbox::Failure},
     shared::crypto,
@@ -109,7 +112,7 @@ impl Outbox {
         let chance = u64::from_be_bytes(crypto::random()) as f64 / u64::MAX as f64;
         let failure = Failure {
             id: delivery.id,
-            error: &error.chain().chars().take(MAX_ERROR).collect::<String>(),
+            error: &storable_text(&error.chain(), MAX_ERROR),
             pause: settings.backoff.pause(delivery.attempts + 1, chance),
             max_attempts: settings.max_attempts,
         };

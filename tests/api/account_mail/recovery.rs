@@ -101,6 +101,31 @@ async fn known_unknown_and_disabled_addresses_cost_the_same_statements_and_are_a
     assert_eq!(app.count("select count(*) from jobs").await, 8);
 }
 
+/// Requests for one account would follow one another, those for none would not.
+#[tokio::test]
+async fn simultaneous_requests_for_an_account_take_no_longer_than_those_for_none() {
+    let app = TestApp::new().await;
+    app.customer("ada").await;
+    app.forgot(ADA).await.expect(202);
+    app.execute(
+        "create function slow() returns trigger language plpgsql as
+         $$ begin perform pg_sleep(0.2); return new; end $$",
+    )
+    .await;
+    app.execute("create trigger slow before insert on jobs for each row execute function slow()")
+        .await;
+    for email in [ADA, "nobody@example.com"] {
+        let started = std::time::Instant::now();
+        let calls = (0..8).map(|_| app.forgot(email));
+        for answer in futures_util::future::join_all(calls).await {
+            answer.expect(202);
+        }
+        eprintln!("eight at once for {email}: {:?}", started.elapsed());
+        assert!(started.elapsed() < std::time::Duration::from_millis(1200), "{email}");
+    }
+    assert_eq!(app.count("select count(*) from jobs").await, 17);
+}
+
 #[tokio::test]
 async fn mail_goes_to_the_stored_address_and_to_no_look_alike() {
     let app = TestApp::mailing(&[]).await;

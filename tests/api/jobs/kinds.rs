@@ -48,6 +48,9 @@ pub enum Act {
     Sleep(u64),
     WaitForStop,
     Progress,
+    /// Answers, or fails, with what Postgres cannot store.
+    AnswerNul,
+    FailNul,
 }
 
 pub fn note(test: &str, what: &str, act: Act) -> Note {
@@ -79,6 +82,8 @@ impl Run for Note {
                 context.stop.cancelled().await;
                 Err(refused().into())
             }
+            Act::AnswerNul => Ok(Done::With(json!({"said": "a\0b"}))),
+            Act::FailNul => Err(Failure::GiveUp(Error::new(Code::DependencyUnavailable, "a\0b"))),
             Act::Progress => {
                 context.progress(Progress { done: 1, total: Some(2) }).await;
                 context.progress(Progress { done: 2, total: Some(2) }).await;
@@ -148,6 +153,22 @@ impl Run for Limited {
     }
 }
 
+/// One after the other.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Single {}
+
+impl Payload for Single {
+    const KIND: &'static str = "test_single";
+}
+
+impl Run for Single {
+    const POLICY: Policy = Policy { queue: Queue::Bulk, concurrency: Some(1), ..Policy::DEFAULT };
+
+    async fn run(self, _: &Context) -> Outcome {
+        Ok(Done::Plain)
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ticked {
     pub tick: u8,
@@ -171,6 +192,7 @@ pub fn all() -> Registry {
         .with::<Other>()
         .with::<Keyed>()
         .with::<Limited>()
+        .with::<Single>()
         .retired("test_retired", Queue::Default)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay::{
     domain::{
         ids::WorkerId,
-        jobs::{Claimed, Queue},
+        jobs::{Became, Claimed, Ended, Queue},
     },
     error::{Code, Result},
     services::jobs::{Claims, Look},
@@ -150,6 +150,80 @@ async fn on_shutdown_running_jobs_finish_and_the_rest_is_given_back_uncounted() 
         assert_eq!(app.history(id).await, history);
     }
     assert_eq!(app.count("select count(*) from job_workers").await, 0);
+}
+
+/// Longer than others wait for a sign of life.
+#[tokio::test]
+async fn a_worker_that_drains_keeps_the_jobs_that_it_is_finishing() {
+    let app = TestApp::working(kinds::all, &[("APP__JOBS__DRAIN_TIMEOUT", "20s")]).await;
+    let id = app.enqueue(&note("drains long", "x", Act::Sleep(5000))).await;
+    eventually("it runs", async || seen("drains long").len() == 1).await;
+    let _others = app.sibling().await;
+    app.app.lifecycle.draining().cancel();
+    app.app.lifecycle.finish_work().await;
+    assert_eq!(app.history(id).await, Vec::<String>::new());
+    assert_eq!(app.job(id, "state").await.as_deref(), Some("succeeded"));
+    assert_eq!(seen("drains long").len(), 1);
+}
+
+/// The database takes everything but the mark, as after an outage that ends for others first.
+#[tokio::test]
+async fn what_has_succeeded_is_not_given_back_before_it_is_marked() {
+    let app = TestApp::working(kinds::all, &[]).await;
+    let id = app.enqueue(&note("unmarked", "x", Act::Sleep(500))).await;
+    eventually("it runs", async || seen("unmarked").len() == 1).await;
+    app.execute("update jobs set started_at = now() - interval '1 minute'").await;
+    app.execute("alter table jobs add constraint closed check (state <> 'succeeded') not valid")
+        .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    app.execute("alter table jobs drop constraint closed").await;
+    app.job_becomes(id, "succeeded").await;
+    assert_eq!(app.history(id).await, Vec::<String>::new());
+    assert_eq!(seen("unmarked").len(), 1);
+}
+
+#[tokio::test]
+async fn who_was_to_be_cancelled_is_not_tried_again_when_the_attempt_ends_otherwise() {
+    let (app, claims) = stage().await;
+    let root = app.admin("root").await;
+    let mut ids = Vec::new();
+    for what in ["fails", "is lost", "is given back"] {
+        ids.push(app.enqueue(&note("asked", what, Act::Succeed)).await);
+    }
+    let (lost, leaves) = (hire(&app, &claims).await, hire(&app, &claims).await);
+    let fails = claim(&claims, leaves, 1).await.remove(0).lease;
+    claim(&claims, lost, 1).await;
+    claim(&claims, leaves, 1).await;
+    for id in &ids {
+        let cancel = app.call("DELETE", &format!("/api/v1/admin/jobs/{id}")).bearer(&root.access);
+        cancel.send().await.expect(202);
+    }
+    let again_in = Some(Duration::ZERO);
+    let ended = Ended { event: "failed", detail: "not today", again_in, counts: true };
+    assert_eq!(claims.end(fails, &ended).await.unwrap(), Some(Became::Dead));
+    lose(&app, &claims, lost).await;
+    claims.leave(leaves).await.unwrap();
+    for id in ids {
+        assert_eq!(app.job(id, "state").await.as_deref(), Some("dead"));
+        let retry = app.post(&format!("/api/v1/admin/jobs/{id}/retry")).bearer(&root.access);
+        let job = retry.send().await.expect(200).json();
+        assert_eq!((&job["state"], &job["cancel_requested"]), (&"ready".into(), &false.into()));
+    }
+}
+
+/// Every slot is taken as soon as it is free.
+#[tokio::test]
+async fn a_suspect_gets_its_turn_although_every_slot_is_always_taken() {
+    let app = TestApp::working(kinds::all, &[("APP__JOBS__QUEUES", "default=1")]).await;
+    app.execute("insert into job_queues (name) values ('default')").await;
+    let suspect = app.enqueue(&note("crowded", "suspect", Act::Succeed)).await;
+    app.execute("update jobs set crashes = 2").await;
+    for n in 0..100 {
+        app.enqueue(&note("crowded", &n.to_string(), Act::Sleep(100))).await;
+    }
+    app.execute("delete from job_queues").await;
+    app.job_becomes(suspect, "succeeded").await;
+    assert!(app.count("select count(*) from jobs where state = 'pending'").await > 10);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use mainstay::{
 
 use super::{
     super::support::{TestApp, eventually},
-    kinds::{self, Act, Keyed, Limited, Other, note, seen},
+    kinds::{self, Act, Keyed, Limited, Other, Single, note, seen},
 };
 
 #[tokio::test]
@@ -159,6 +159,33 @@ async fn no_more_than_allowed_run_at_once_over_two_instances() {
     })
     .await;
     assert_eq!(kinds::MOST.load(Ordering::SeqCst), 2);
+}
+
+/// The next one starts when one has ended, not when somebody looks again.
+#[tokio::test]
+async fn jobs_of_a_limited_kind_follow_one_another_without_a_pause() {
+    let app = TestApp::working(kinds::all, &[("APP__JOBS__POLL", "2s")]).await;
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        app.enqueue(&Single {}).await;
+    }
+    eventually("all have run", async || {
+        app.count("select count(*) from jobs where state = 'succeeded'").await == 20
+    })
+    .await;
+    eprintln!("20 jobs, one at a time: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_of_an_answer_or_an_error_is_left_out() {
+    let app = TestApp::working(kinds::all, &[]).await;
+    let answers = app.enqueue(&note("nul", "answers", Act::AnswerNul)).await;
+    let fails = app.enqueue(&note("nul", "fails", Act::FailNul)).await;
+    app.job_becomes(fails, "dead").await;
+    app.job_becomes(answers, "succeeded").await;
+    assert!(app.job(fails, "last_error").await.unwrap().contains("ab"));
+    assert_eq!(app.job(answers, "result->>'said'").await.as_deref(), Some("ab"));
 }
 
 #[tokio::test]

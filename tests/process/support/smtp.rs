@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -40,6 +41,8 @@ pub enum Fault {
     HangUp,
     /// Nothing, while the connection stays open.
     Silence,
+    /// The fine answer, late.
+    Delay(Duration),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,6 +297,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
             Some(Fault::Say(text)) => self.say(text).await.map(|()| false),
             Some(Fault::HangUp) => None,
             Some(Fault::Silence) => std::future::pending().await,
+            Some(Fault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                Some(true)
+            }
         }
     }
 

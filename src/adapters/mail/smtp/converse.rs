@@ -49,13 +49,14 @@ pub async fn clear(connection: &mut AsyncSmtpConnection) -> Result<(), Trouble> 
     cleared.map(|_| ()).map_err(|error| Trouble { before_message: true, ..trouble(error) })
 }
 
-pub async fn send(
+/// Until the relay wants to hear the message, or has refused it.
+pub async fn offer(
     connection: &mut AsyncSmtpConnection,
     message: &Encoded,
-) -> Result<Answer, Trouble> {
+) -> Result<Option<SendFailure>, Trouble> {
     let Some(parameters) = parameters(connection, message) else {
         let reason = "the relay cannot carry an address beyond ASCII (SMTPUTF8)";
-        return Ok(Answer::Refused(SendFailure::permanent(reason)));
+        return Ok(Some(SendFailure::permanent(reason)));
     };
     let from = Mail::new(Some(message.from.clone()), parameters);
     if let Err(error) = connection.command(from).await {
@@ -64,14 +65,22 @@ pub async fn send(
     }
     let to = Rcpt::new(message.to.clone(), Vec::new());
     if let Err(error) = connection.command(to).await {
-        return refused("the relay refuses the recipient", &error);
+        return refused("the relay refuses the recipient", &error).map(Some);
     }
     if let Err(error) = connection.command(Data).await {
         return Err(Trouble::of("the relay refuses to listen", &error));
     }
+    Ok(None)
+}
+
+/// The message itself, and what the relay says of it.
+pub async fn tell(
+    connection: &mut AsyncSmtpConnection,
+    message: &Encoded,
+) -> Result<Answer, Trouble> {
     match connection.message(&message.bytes).await {
         Ok(_) => Ok(Answer::Taken),
-        Err(error) => refused("the relay refuses the message", &error),
+        Err(error) => refused("the relay refuses the message", &error).map(Answer::Refused),
     }
 }
 
@@ -87,14 +96,14 @@ fn parameters(connection: &AsyncSmtpConnection, message: &Encoded) -> Option<Vec
 }
 
 /// 5xx is for good, 4xx for now, and 421 means that the relay is going away.
-fn refused(what: &str, error: &Refusal) -> Result<Answer, Trouble> {
+fn refused(what: &str, error: &Refusal) -> Result<SendFailure, Trouble> {
     match error.status() {
         Some(code) if !is_farewell(code) => {
             let reason = format!("{what}: {code}");
-            Ok(Answer::Refused(match error.is_permanent() {
+            Ok(match error.is_permanent() {
                 true => SendFailure::permanent(reason),
                 false => SendFailure::transient(reason),
-            }))
+            })
         }
         _ => Err(Trouble::of(what, error)),
     }

@@ -33,7 +33,11 @@ const KEPT_IDLE: Duration = Duration::from_secs(30);
 
 pub(super) struct Smtp {
     relay: Relay,
+    /// Until the relay listens.
     deadline: Duration,
+    /// From then on. Much longer: a relay that looks a message over may keep it in the end, and
+    /// whoever has not waited for its answer sends it twice (RFC 5321, 4.5.3.2.6).
+    acknowledged_within: Duration,
     breaker: CircuitBreaker,
     slots: Semaphore,
     idle: Mutex<Vec<(Line, Instant)>>,
@@ -47,13 +51,13 @@ struct Line {
 }
 
 impl Line {
-    async fn send(mut self, message: &Encoded) -> Result<(Answer, Self), Trouble> {
+    /// With a refusal the relay has decided; with none it listens.
+    async fn offer(mut self, message: &Encoded) -> Result<(Option<SendFailure>, Self), Trouble> {
         if self.soiled {
             converse::clear(&mut self.connection).await?;
         }
-        let answer = converse::send(&mut self.connection, message).await?;
-        self.soiled = matches!(answer, Answer::Refused(_));
-        Ok((answer, self))
+        let refusal = converse::offer(&mut self.connection, message).await?;
+        Ok((refusal, self))
     }
 }
 
@@ -62,6 +66,7 @@ impl Smtp {
         Ok(Self {
             relay: Relay::new(url, config)?,
             deadline: config.timeout,
+            acknowledged_within: config.acknowledge_timeout,
             breaker: CircuitBreaker::new("smtp", FAILURES, LEFT_ALONE),
             slots: Semaphore::new(config.max_connections),
             idle: Mutex::default(),
@@ -73,10 +78,7 @@ impl Smtp {
         let slot = timeout(self.deadline, self.slots.acquire()).await;
         let _slot = slot.map_err(|_| busy())?.map_err(|_| busy())?;
         let permit = self.breaker.permit().ok_or_else(SendFailure::unavailable)?;
-        let tried = timeout(self.deadline, self.attempt(message)).await;
-        let tried =
-            tried.unwrap_or_else(|_| Err(Trouble::relay("the relay did not answer in time")));
-        match tried {
+        match self.attempt(message).await {
             Ok(Answer::Taken) => permit.success(),
             Ok(Answer::Refused(failure)) => {
                 permit.success();
@@ -90,24 +92,37 @@ impl Smtp {
         Ok(())
     }
 
-    /// A connection that was kept may have died: then another is opened, since the message has
-    /// not begun. A connection that fails or is cancelled on the way is closed by its drop.
+    /// A connection that fails or is cancelled on the way is closed by its drop.
     async fn attempt(&self, message: &Encoded) -> Result<Answer, Trouble> {
+        let (refusal, mut line) = in_time(self.deadline, self.offer(message)).await?;
+        let answer = match refusal {
+            Some(refusal) => Answer::Refused(refusal),
+            None => {
+                let told = converse::tell(&mut line.connection, message);
+                in_time(self.acknowledged_within, told).await?
+            }
+        };
+        line.soiled = matches!(answer, Answer::Refused(_));
+        self.keep(line);
+        Ok(answer)
+    }
+
+    /// A connection that was kept may have died: then another is opened, since the message has
+    /// not begun.
+    async fn offer(&self, message: &Encoded) -> Result<(Option<SendFailure>, Line), Trouble> {
         if let Some(kept) = self.kept() {
-            match kept.send(message).await {
+            match kept.offer(message).await {
                 Err(trouble) if trouble.before_message => {}
-                result => return self.keep(result),
+                result => return result,
             }
         }
         let fresh = Line { connection: self.relay.connect().await?, soiled: false };
-        self.keep(fresh.send(message).await)
+        fresh.offer(message).await
     }
 
-    fn keep(&self, result: Result<(Answer, Line), Trouble>) -> Result<Answer, Trouble> {
-        let (answer, line) = result?;
+    fn keep(&self, line: Line) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push((line, Instant::now()));
-        Ok(answer)
     }
 
     /// The newest one; those that are older than the relay may like are dropped.
@@ -116,4 +131,12 @@ impl Smtp {
         idle.retain(|(_, since)| since.elapsed() < KEPT_IDLE);
         idle.pop().map(|(line, _)| line)
     }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    let late = |_| Err(Trouble::relay("the relay did not answer in time"));
+    timeout(limit, work).await.unwrap_or_else(late)
 }
