@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub mod books;
 mod list;
 mod search;
 pub mod seed;
