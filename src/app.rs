@@ -31,6 +31,7 @@ use crate::{
             tokens::Tokens,
         },
         doctor::Doctor,
+        exports::Exports,
         health::Health,
         idempotency::Once,
         imports::{self, Imports},
@@ -131,6 +132,12 @@ impl App {
             announcer: announcer.clone(),
             settings: imports::Settings::new(&config.imports, &config.idempotency),
         });
+        let exports = Exports::new(
+            db.clone(),
+            audit.clone(),
+            config.imports.exports_at_once,
+            config.imports.progress_timeout,
+        );
         let services = Services::new(All {
             auth,
             jobs,
@@ -147,6 +154,7 @@ impl App {
             audit,
             health: Health::new(db.clone(), redis.clone()),
             imports,
+            exports,
             once,
             post,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),

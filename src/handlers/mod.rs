@@ -5,6 +5,7 @@ pub mod audit;
 pub mod auth;
 pub mod docs;
 pub mod etag;
+pub mod exports;
 pub mod extract;
 pub mod idempotency;
 pub mod imports;

@@ -74,6 +74,7 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("GET /api/v1/imports/{id}", STAFF),
         ("DELETE /api/v1/imports/{id}", STAFF),
         ("GET /api/v1/imports/{id}/rejects", STAFF),
+        ("GET /api/v1/products/export", STAFF),
         ("POST /api/v1/products", STAFF),
         ("GET /api/v1/products/{id}", PUBLIC),
         ("PATCH /api/v1/products/{id}", STAFF),

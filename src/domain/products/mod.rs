@@ -7,11 +7,13 @@ use super::{categories::CategoryPath, faults::Faults, ids::ProductId};
 use crate::error::{Error, Result};
 
 mod attributes;
+mod lists;
 mod price;
 pub mod sample;
 mod words;
 
 pub use attributes::{Attributes, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, MAX_NAME_OF_ATTRIBUTE};
+pub use lists::{Listed, ProductAfter, ProductFilter, Sort, SortKey};
 pub use price::{CURRENCIES, Currency, MAX_AMOUNT, Price};
 pub use words::{Description, ProductName, Reason, Sku};
 
@@ -20,7 +22,7 @@ pub const MAX_STOCK: i64 = 1_000_000_000_000;
 /// What one booking may move.
 pub const MAX_MOVEMENT: i64 = 1_000_000_000;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
 pub struct Product {
     pub id: ProductId,
     pub sku: String,

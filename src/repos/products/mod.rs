@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub mod export;
 pub mod seed;
 
 use crate::{
