@@ -18,6 +18,7 @@ mod edge;
 mod exhaustion;
 mod forced_shutdown;
 mod http2;
+mod imports;
 mod jobs;
 mod key_rotation;
 mod log_pipe;
