@@ -31,6 +31,7 @@ use crate::{
             tokens::Tokens,
         },
         doctor::Doctor,
+        exports::Exports,
         freshness::Freshness,
         health::Health,
         idempotency::Once,
@@ -137,6 +138,12 @@ impl App {
             announcer: announcer.clone(),
             settings: imports::Settings::new(&config.imports, &config.idempotency),
         });
+        let exports = Exports::new(
+            db.clone(),
+            audit.clone(),
+            config.imports.exports_at_once,
+            config.imports.progress_timeout,
+        );
         let services = Services::new(All {
             auth,
             jobs,
@@ -153,6 +160,7 @@ impl App {
             audit,
             health: Health::new(db.clone(), redis.clone()),
             imports,
+            exports,
             once,
             post,
             cursors: CursorKey::derive(config.auth.master_key.bytes()),

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod cached;
 pub mod docs;
 pub mod etag;
+pub mod exports;
 pub mod extract;
 pub mod idempotency;
 pub mod imports;

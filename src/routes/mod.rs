@@ -17,6 +17,7 @@ use crate::{
 
 mod audit;
 mod auth;
+mod exports;
 mod imports;
 mod jobs;
 mod operations;
@@ -77,6 +78,7 @@ pub fn table() -> Vec<Route> {
         audit::rows(),
         jobs::rows(),
         imports::rows(),
+        exports::rows(),
         outbox::rows(),
         products::rows(),
     ];

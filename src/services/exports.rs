@@ -57,8 +57,7 @@ impl Exports {
         origin: &Origin,
     ) -> Result<Export> {
         let slot = self.slots.clone().try_acquire_owned();
-        let slot =
-            slot.map_err(|_| Error::overloaded().retry_after(Duration::from_secs(5)))?;
+        let slot = slot.map_err(|_| Error::overloaded().retry_after(Duration::from_secs(5)))?;
         let event = NewAuditEvent {
             actor: Some(actor.user_id),
             action: Action::CatalogueExported,

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod auth;
 pub mod categories;
 pub mod doctor;
+pub mod exports;
 pub mod freshness;
 pub mod health;
 pub mod idempotency;
@@ -36,6 +37,7 @@ pub struct All {
     pub jobs: jobs::Jobs,
     pub post: mail::Post,
     pub imports: imports::Imports,
+    pub exports: exports::Exports,
     pub cursors: CursorKey,
     pub cookies: CookiePolicy,
     pub jwks_max_age: Duration,

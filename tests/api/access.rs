@@ -76,6 +76,7 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("GET /api/v1/imports/{id}/rejects", STAFF),
         ("GET /api/v1/categories", PUBLIC),
         ("GET /api/v1/products", PUBLIC),
+        ("GET /api/v1/products/export", STAFF),
         ("POST /api/v1/products", STAFF),
         ("GET /api/v1/products/{id}", PUBLIC),
         ("PATCH /api/v1/products/{id}", STAFF),

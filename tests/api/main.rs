@@ -10,6 +10,7 @@ mod csrf;
 mod docs;
 mod documents;
 mod examples;
+mod exports;
 mod health;
 mod idempotency;
 mod imports;

@@ -20,6 +20,7 @@ mod exhaustion;
 mod forced_shutdown;
 mod http2;
 mod idempotency;
+mod imports;
 mod jobs;
 mod key_rotation;
 mod log_pipe;

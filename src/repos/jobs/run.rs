@@ -217,3 +217,16 @@ pub async fn set_progress(
     .await?;
     Ok(updated.rows_affected() == 1)
 }
+
+/// Progress that stays, whatever becomes of the worker: the job is not to blame for what died
+/// before it got this far.
+pub async fn advance(conn: &mut PgConnection, lease: Lease, progress: Progress) -> Result<bool> {
+    let updated = sqlx::query!(
+        "update jobs set progress = $3, crashes = 0, updated_at = now()
+         where id = $1 and fence = $2 and state = 'running'",
+        lease.job.0,
+        lease.fence,
+        serde_json::json!(progress),
+    );
+    Ok(updated.execute(conn).await?.rows_affected() == 1)
+}

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub mod books;
+pub mod export;
 mod list;
 mod search;
 pub mod seed;

@@ -130,7 +130,7 @@ impl Imports {
                 let rejected = self.store_in(tx, import, batch, rejected).await?;
                 let total = u64::try_from(import.bytes_total).ok();
                 let progress = Progress { done: batch.to.offset, total };
-                repos::jobs::set_progress(tx, run.lease, progress).await?;
+                repos::jobs::advance(tx, run.lease, progress).await?;
                 Ok(rejected)
             })
         })
