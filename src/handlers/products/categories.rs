@@ -9,7 +9,7 @@ use super::{FOR_EVERYBODY, schema::CategoryPathSchema};
 use crate::{
     domain::{categories::CategoryNode, ids::CategoryId},
     error::Result,
-    handlers::time::Timestamp,
+    handlers::{extract::MaybeActor, time::Timestamp},
     services::Services,
 };
 
@@ -67,7 +67,10 @@ type Headers = [(HeaderName, HeaderValue); 1];
     operation_id = "list_categories",
     responses((status = 200, description = "The roots, each with what is below it",
         body = CategoryTree, headers(("Cache-Control")))))]
-pub async fn tree(State(services): State<Services>) -> Result<(Headers, Json<CategoryTree>)> {
+pub async fn tree(
+    State(services): State<Services>,
+    MaybeActor(_actor): MaybeActor,
+) -> Result<(Headers, Json<CategoryTree>)> {
     let roots = services.products.categories().await?;
     let data = roots.into_iter().map(CategoryBody::from).collect();
     Ok(([(header::CACHE_CONTROL, FOR_EVERYBODY)], Json(CategoryTree { data })))
