@@ -8,7 +8,7 @@ use super::schema::CategoryPathSchema;
 use crate::{
     domain::{categories::CategoryNode, ids::CategoryId},
     error::{Error, Result},
-    handlers::{cached, time::Timestamp},
+    handlers::{cached, extract::MaybeActor, time::Timestamp},
     services::Services,
     shared::cache::Rendered,
 };
@@ -65,7 +65,10 @@ pub struct CategoryTree {
     operation_id = "list_categories",
     responses((status = 200, description = "The roots, each with what is below it",
         body = CategoryTree, headers(("Cache-Control"), ("X-Cache")))))]
-pub async fn tree(State(services): State<Services>) -> Result<Response> {
+pub async fn tree(
+    State(services): State<Services>,
+    MaybeActor(_actor): MaybeActor,
+) -> Result<Response> {
     let served = services.products.categories(rendered).await?;
     let tree = served.value.ok_or_else(Error::not_found)?;
     Ok(cached::for_everybody(cached::json(&tree), served.found))

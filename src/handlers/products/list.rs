@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     handlers::{
         cached,
-        extract::Target,
+        extract::{MaybeActor, Target},
         page::{self, Count, List, Scope},
         query::Query,
     },
@@ -92,6 +92,7 @@ type ProductList = List<ProductBody>;
     ))))]
 pub async fn list(
     State(services): State<Services>,
+    MaybeActor(_actor): MaybeActor,
     Target(uri): Target,
     Query(query): Query<ProductsQuery>,
 ) -> Result<Response> {
