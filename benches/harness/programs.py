@@ -99,6 +99,7 @@ class Fleet:
             "APP__AUTH__MASTER_KEY": "YmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtYmVuY2gtMDE=",
             "APP__AUTH__ACCESS_TTL": "15m",
             "APP__AUTH__REQUIRE_VERIFIED_EMAIL": "false",
+            "APP__MAIL__LOCAL_DELIVERY": "memory",
             "APP__AUTH__FAILURES_ALLOWED": "1000000",
             "APP__AUTH__NETWORK_FAILURES_ALLOWED": "1000000",
             "APP__MAIL__LOCAL_DELIVERY": "memory",

@@ -43,12 +43,13 @@ async fn two_thousand_readers_at_once_cost_one_load_for_each_of_four_instances()
         (shop.app.sibling().await, shop.app.sibling().await, shop.app.sibling().await);
     let apps = [&shop.app, &two, &three, &four];
     // Nobody is answered before all have asked.
-    let mut locked = shop.app.pool.begin().await.unwrap();
+    let mut locked = shop.app.app.db.connect().await.unwrap();
+    locked.execute("begin").await.unwrap();
     locked.execute("lock table products in access exclusive mode").await.unwrap();
     let (found_first, heard) = statements::during(async {
         let reading = readers(&shop, &apps, 2000).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        locked.commit().await.unwrap();
+        locked.execute("commit").await.unwrap();
         found(reading).await
     })
     .await;
