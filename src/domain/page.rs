@@ -16,29 +16,25 @@ pub struct After {
     pub id: Uuid,
 }
 
+/// `K` is where a page ends, in the order of its list.
 #[derive(Debug, Clone, Copy)]
-pub struct PageRequest {
+pub struct PageRequest<K = After> {
     pub limit: i64,
-    pub after: Option<After>,
+    pub after: Option<K>,
     /// Whether the number of all matching rows is wanted (`count=exact`).
     pub count: bool,
 }
 
 #[derive(Debug, Clone)]
-pub struct Page<T> {
+pub struct Page<T, K = After> {
     pub rows: Vec<T>,
-    pub next: Option<After>,
+    pub next: Option<K>,
     pub total: Option<i64>,
 }
 
-impl<T> Page<T> {
+impl<T, K> Page<T, K> {
     /// `rows` were fetched with one more than the limit: that one tells whether a page follows.
-    pub fn cut(
-        mut rows: Vec<T>,
-        limit: i64,
-        total: Option<i64>,
-        key: impl Fn(&T) -> After,
-    ) -> Self {
+    pub fn cut(mut rows: Vec<T>, limit: i64, total: Option<i64>, key: impl Fn(&T) -> K) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);

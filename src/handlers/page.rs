@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Uri, header};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use url::form_urlencoded;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -18,7 +18,7 @@ use utoipa::{
 };
 
 use crate::{
-    domain::page::{After, DEFAULT_LIMIT, Page, PageRequest},
+    domain::page::{DEFAULT_LIMIT, Page, PageRequest},
     error::{Error, Result},
     shared::cursor::CursorKey,
 };
@@ -80,22 +80,21 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    pub fn request(
+    pub fn request<K: DeserializeOwned>(
         &self,
         limit: Option<i64>,
         cursor: Option<&str>,
         count: Option<Count>,
-    ) -> Result<PageRequest> {
-        let after: Option<After> =
-            cursor.map(|cursor| self.key.decode(&self.name, cursor)).transpose()?;
+    ) -> Result<PageRequest<K>> {
+        let after = cursor.map(|cursor| self.key.decode(&self.name, cursor)).transpose()?;
         Ok(PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT), after, count: count.is_some() })
     }
 
     /// `uri` is what the client asked for: the next page differs in the cursor only.
-    pub fn respond<T, W: Serialize>(
+    pub fn respond<T, W: Serialize, K: Serialize>(
         &self,
         uri: &Uri,
-        page: Page<T>,
+        page: Page<T, K>,
         wire: impl Fn(T) -> W,
     ) -> Result<Response> {
         let next_cursor = page.next.map(|after| self.key.encode(&self.name, &after)).transpose()?;

@@ -29,15 +29,21 @@ use crate::{
     services::{Services, idempotency::Answer},
 };
 
+mod categories;
+mod list;
 mod schema;
 
 use schema::{
     AttributesSchema, CategoryPathSchema, CurrencySchema, ProductNameSchema, ReasonSchema,
 };
 
+pub use categories::{__path_tree, tree};
+pub use list::{__path_list, list};
+
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// Everybody may keep it, and asks whether it still holds: a change is seen at once.
 const FOR_EVERYBODY: HeaderValue = HeaderValue::from_static("public, no-cache");
+const BYPASS: HeaderValue = HeaderValue::from_static("bypass");
 const FOR_NOBODY: HeaderValue = HeaderValue::from_static("private, no-store");
 
 /// Money: minor units of a currency, such as cents.
@@ -140,7 +146,7 @@ pub async fn get(
     };
     let mut response = respond(product, &conditions);
     response.headers_mut().insert(header::CACHE_CONTROL, policy);
-    response.headers_mut().insert(X_CACHE, HeaderValue::from_static("bypass"));
+    response.headers_mut().insert(X_CACHE, BYPASS);
     Ok(response)
 }
 

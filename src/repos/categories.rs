@@ -4,7 +4,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    domain::{categories::CategoryPath, ids::CategoryId},
+    domain::{
+        categories::{CategoryCount, CategoryPath},
+        ids::CategoryId,
+    },
     error::Result,
 };
 
@@ -43,4 +46,20 @@ pub async fn insert_level(conn: &mut PgConnection, ids: &[Uuid], paths: &[String
         paths,
     );
     Ok(made.execute(conn).await?.rows_affected())
+}
+
+/// All of them, each with how many products it has itself.
+pub async fn counts(conn: &mut PgConnection) -> Result<Vec<CategoryCount>> {
+    Ok(sqlx::query_as!(
+        CategoryCount,
+        r#"select c.id as "id: CategoryId", c.path, coalesce(p.products, 0) as "products!",
+                  c.created_at
+           from categories c
+           left join (
+               select category_id, count(*) as products from products
+               where archived_at is null group by category_id
+           ) p on p.category_id = c.id"#,
+    )
+    .fetch_all(conn)
+    .await?)
 }

@@ -16,6 +16,7 @@ use crate::{
     shared::clock::Clock,
 };
 
+mod catalogue;
 mod jobs;
 mod postgres;
 mod process;
@@ -37,6 +38,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("database rights", |it| Box::pin(postgres::rights(it))),
     ("job slots", |it| Box::pin(jobs::slots(it))),
     ("job workers", |it| Box::pin(jobs::workers(it))),
+    ("stock", |it| Box::pin(catalogue::stock(it))),
     ("redis", |it| Box::pin(redis::answers(it))),
     ("descriptors", |it| Box::pin(process::descriptors(it))),
     ("keep-alive", |it| Box::pin(process::keep_alive(it))),

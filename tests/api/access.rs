@@ -75,6 +75,8 @@ fn expectations() -> BTreeMap<&'static str, Expected> {
         ("DELETE /api/v1/imports/{id}", STAFF),
         ("GET /api/v1/imports/{id}/rejects", STAFF),
         ("GET /api/v1/products/export", STAFF),
+        ("GET /api/v1/categories", PUBLIC),
+        ("GET /api/v1/products", PUBLIC),
         ("POST /api/v1/products", STAFF),
         ("GET /api/v1/products/{id}", PUBLIC),
         ("PATCH /api/v1/products/{id}", STAFF),

@@ -154,6 +154,19 @@ async fn a_configuration_with_faults_is_a_failed_check_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stock_that_was_written_past_the_ledger_fails_and_is_named() {
+    let (database, settings) = production().await;
+    let seed = ["admin", "seed", "--products", "40"];
+    assert!(!run(&settings, &seed).success, "samples in production");
+    run(&Settings::new(&database.url), &seed).expect("admin seed");
+    expect(&examine(&settings, &[]).1, "stock", "ok", "of 40 products");
+    database.execute("update products set stock = stock + 1 where sku = 'SAMPLE-00000007'").await;
+    let (done, report) = examine(&settings, &[]);
+    assert!(!done.success);
+    expect(&report, "stock", "fail", "of 40 products 1 have");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_part_of_what_it_says() {
     let (database, settings) = production().await;
     let mut canaries = Canaries::default();

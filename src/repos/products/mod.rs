@@ -3,8 +3,13 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+pub mod books;
 pub mod export;
+mod list;
+mod search;
 pub mod seed;
+
+pub use list::{count, list, page_query};
 
 use crate::{
     db::OnConstraint,

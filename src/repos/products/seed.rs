@@ -60,8 +60,9 @@ pub async fn insert_samples(conn: &mut PgConnection, rows: &[Row]) -> Result<u64
 }
 
 /// Makes the statistics and the visibility map fit for what was written. Only the owner of the
-/// table may: for others Postgres warns and does nothing.
+/// table may: for others Postgres warns and does nothing. The connection is not for other use.
 pub async fn tidy(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query("set statement_timeout = 0").execute(&mut *conn).await?;
     sqlx::query("vacuum (analyze) products").execute(conn).await?;
     Ok(())
 }

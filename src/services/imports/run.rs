@@ -35,6 +35,8 @@ use crate::{
 };
 
 const ARCHIVED: &str = "belongs to an archived product";
+/// Of several statements, and far more than a batch takes unless the database is at its limit.
+const LONGEST_BATCH: Duration = Duration::from_secs(60);
 /// For the one transaction of an atomic import.
 const LONGEST_MERGE: Duration = Duration::from_secs(3600);
 
@@ -125,7 +127,7 @@ impl Imports {
         run: &Run<'_>,
     ) -> Result<i64> {
         retry_conflicts(|| {
-            self.0.db.tx("imports.batch", async |tx| {
+            self.0.db.tx_within(LONGEST_BATCH, "imports.batch", async |tx| {
                 self.0.jobs.hold(tx, run.lease).await?;
                 let rejected = self.store_in(tx, import, batch, rejected).await?;
                 let total = u64::try_from(import.bytes_total).ok();

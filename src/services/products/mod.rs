@@ -15,10 +15,14 @@ use crate::{
     domain::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::Identity,
+        categories::{CategoryNode, tree},
         events::{Aggregate, EventType, NewEvent},
         idempotency::Outcome,
         ids::ProductId,
-        products::{NewProduct, Product, ProductPatch, changed},
+        page::{Page, PageRequest},
+        products::{
+            Listed, NewProduct, Product, ProductAfter, ProductFilter, ProductPatch, Sort, changed,
+        },
     },
     error::{Code, Error, Result},
     repos,
@@ -77,6 +81,34 @@ impl Products {
 
     async fn find(&self, id: ProductId) -> Result<Option<Product>> {
         self.db.read("products.get", async |conn| repos::products::find(conn, id).await).await
+    }
+
+    /// A page in the order of `sort`.
+    pub async fn list(
+        &self,
+        filter: &ProductFilter,
+        sort: Sort,
+        page: PageRequest<ProductAfter>,
+    ) -> Result<Page<Listed, ProductAfter>> {
+        self.db
+            .read("products.list", async |conn| {
+                let rows = repos::products::list(conn, filter, sort, &page).await?;
+                let total = match page.count {
+                    true => Some(repos::products::count(conn, filter).await?),
+                    false => None,
+                };
+                Ok(Page::cut(rows, page.limit, total, |row: &Listed| row.position(sort)))
+            })
+            .await
+    }
+
+    /// The tree of categories that have products.
+    pub async fn categories(&self) -> Result<Vec<CategoryNode>> {
+        let counts = self
+            .db
+            .read("products.categories", async |conn| repos::categories::counts(conn).await)
+            .await?;
+        Ok(tree(counts))
     }
 
     pub async fn create(

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Rows of one transaction.
-const BATCH: u64 = 2_000;
+const BATCH: u64 = 500;
 
 impl Products {
     /// The first `count` samples, but for those that are there already; returns how many it made.

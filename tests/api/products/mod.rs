@@ -5,8 +5,13 @@ use serde_json::Value;
 use super::support::{self, Answer, Person, TestApp};
 
 mod create;
+mod lists;
+mod plans;
 mod read;
+mod search;
+mod seed;
 mod stock;
+mod tree;
 mod update;
 
 async fn start() -> (TestApp, Person) {

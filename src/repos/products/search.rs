@@ -1,0 +1,73 @@
+//! Products by their words. At most the first thousand that fit are ranked: those that have all
+//! words in name or SKU come before the others.
+
+use sqlx::{Postgres, QueryBuilder};
+
+use super::list::{Order, push_after, push_order, push_prices};
+use crate::domain::{
+    page::PageRequest,
+    products::{ProductAfter, ProductFilter},
+};
+
+/// How many are ranked at most.
+const RANKED: i64 = 1_000;
+
+pub(super) fn found(
+    prefix: &'static str,
+    filter: &ProductFilter,
+    q: &str,
+    order: &Order,
+    page: &PageRequest<ProductAfter>,
+) -> QueryBuilder<Postgres> {
+    let mut query = start(prefix, filter, q);
+    query.push(", page as (select p.id, p.rank, p.").push(order.key);
+    query.push(" as key from ranked p where true");
+    push_after(&mut query, order, page);
+    push_order(&mut query, order, "key", "p.id");
+    query.push(" limit ").push_bind(page.limit + 1);
+    query
+}
+
+pub(super) fn counted(filter: &ProductFilter, q: &str) -> QueryBuilder<Postgres> {
+    let mut query = start("", filter, q);
+    query.push(" select count(*) from found");
+    query
+}
+
+fn start(prefix: &'static str, filter: &ProductFilter, q: &str) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(prefix);
+    query.push("with query as materialized (select search_query(");
+    query.push_bind(q.to_owned()).push(", '') as anywhere, search_query(");
+    query.push_bind(q.to_owned()).push(", '=') as in_name), found as materialized ((");
+    push_matches(&mut query, filter);
+    query.push(" and p.search @@ (select in_name from query) limit ").push_bind(RANKED);
+    query.push(") union all (");
+    push_matches(&mut query, filter);
+    query.push(" and p.search @@ (select anywhere from query)");
+    query.push(" and not p.search @@ (select in_name from query) limit ").push_bind(RANKED);
+    query.push(") limit ").push_bind(RANKED);
+    query.push(
+        "), ranked as (
+             select found.*,
+                    (ts_rank('{0.05, 0.2, 0.4, 1}', search, query.anywhere, 1) * 1e6)::bigint as rank
+             from found cross join query)",
+    );
+    query
+}
+
+fn push_matches(query: &mut QueryBuilder<Postgres>, filter: &ProductFilter) {
+    query.push(
+        "select p.id, p.name, p.price, p.created_at, p.search from products p
+         where p.archived_at is null",
+    );
+    if let Some(path) = &filter.category {
+        query.push(" and p.category_id in (select id from categories where path = ");
+        query.push_bind(path.as_str().to_owned()).push(" or (path > ");
+        query.push_bind(format!("{}/", path.as_str())).push(" and path < ");
+        query.push_bind(format!("{}0", path.as_str())).push("))");
+    }
+    if let Some(in_stock) = filter.in_stock {
+        query.push(" and p.in_stock = ").push_bind(in_stock);
+    }
+    push_prices(query, filter);
+}
