@@ -135,7 +135,7 @@ impl App {
             audit: audit.clone(),
             outbox: outbox.clone(),
             jobs: jobs.clone(),
-            announcer: announcer.clone(),
+            freshness: freshness.clone(),
             settings: imports::Settings::new(&config.imports, &config.idempotency),
         });
         let exports = Exports::new(

@@ -83,7 +83,7 @@ impl Records {
 
     /// The next record; `None` when more has to be fed, or, after the end, when there is none.
     /// Empty lines are passed over.
-    pub fn next(&mut self) -> Result<Option<Record<'_>>, Broken> {
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, Broken> {
         loop {
             let Some(end) = self.scan()? else { return self.last() };
             let (from, place) = (self.start, self.place);
@@ -246,7 +246,7 @@ mod tests {
         let mut records = Records::from(START, 40);
         let (mut found, mut pieces) = (Vec::new(), text.chunks(piece));
         loop {
-            match records.next() {
+            match records.next_record() {
                 Ok(Some(record)) => {
                     found.push((record.line, String::from_utf8_lossy(record.raw).into_owned()));
                 }
@@ -286,13 +286,13 @@ mod tests {
         let text = b"a\n\"b\nc\"\nd\r\n\ne";
         let mut records = Records::from(START, 40);
         records.feed(text);
-        while records.next().unwrap().is_some() {
+        while records.next_record().unwrap().is_some() {
             let place = records.place();
             let mut resumed = Records::from(place, 40);
             resumed.feed(&text[place.offset as usize..]);
             resumed.end();
             let expected = all(text, 1).0.into_iter().find(|(line, _)| *line >= place.line);
-            let next = resumed.next().unwrap();
+            let next = resumed.next_record().unwrap();
             let next = next.map(|r| (r.line, String::from_utf8_lossy(r.raw).into_owned()));
             assert_eq!(next, expected);
         }
@@ -305,7 +305,7 @@ mod tests {
             let mut records = Records::from(START, 40);
             let fed = long.iter().position(|byte| {
                 records.feed(&[*byte]);
-                records.next().is_err()
+                records.next_record().is_err()
             });
             assert_eq!(fed, Some(40), "the first byte too many ends it");
         }

@@ -89,6 +89,8 @@ async fn the_filters_of_the_list_hold_and_archived_products_are_left_out() {
         ("&in_stock=true", vec!["B", "C"]),
         ("&in_stock=false&category=home", vec!["A"]),
         ("&category=nowhere", vec![]),
+        ("&q=product%20b", vec!["B"]),
+        ("&q=prodct&in_stock=true", vec!["B", "C"]),
     ] {
         let answer = export(&app, &staff, &format!("?format=ndjson{query}")).await.expect(200);
         assert_eq!(answer.header("content-type"), "application/x-ndjson");
@@ -108,7 +110,7 @@ async fn the_filters_of_the_list_hold_and_archived_products_are_left_out() {
         assert_eq!(answer.faults()[0].0, field);
     }
     let audit = "select count(*) from audit_events where action = 'catalogue.exported'";
-    assert_eq!(app.count(audit).await, 6);
+    assert_eq!(app.count(audit).await, 8);
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ impl Head {
             records.end();
         }
         let too_long = "its first line must name the columns, in at most 16384 bytes";
-        let record = records.next().map_err(|_| unreadable("header", too_long))?;
+        let record = records.next_record().map_err(|_| unreadable("header", too_long))?;
         let columns = match record {
             Some(record) => columns(record.raw)?,
             None if whole => return Err(unreadable("empty", "is empty")),

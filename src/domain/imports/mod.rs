@@ -18,10 +18,11 @@ pub use row::{Reject, Row, RowReader};
 
 /// The longest record: a description and attributes at their bounds, every character quoted.
 pub const MAX_RECORD: usize = 256 * 1024;
-/// Rows that are stored together, with a checkpoint.
-pub const BATCH_ROWS: usize = 5_000;
+/// Rows that are stored together, with a checkpoint: what takes a busy database a second or so,
+/// because every word of them is indexed.
+pub const BATCH_ROWS: usize = 2_000;
 /// A batch of long rows ends earlier.
-pub const BATCH_BYTES: usize = 4 << 20;
+pub const BATCH_BYTES: usize = 1 << 20;
 /// Bad rows that are kept to be shown; the others are counted.
 pub const REJECTS_KEPT: i64 = 10_000;
 

@@ -49,8 +49,14 @@ pub struct File {
 
 enum Source {
     Raw(BodyDataStream),
-    Form { form: Multipart<'static>, file: Option<Field<'static>>, wrapping: Arc<AtomicUsize> },
+    Form(Box<Form>),
     Ended,
+}
+
+struct Form {
+    form: Multipart<'static>,
+    file: Option<Field<'static>>,
+    wrapping: Arc<AtomicUsize>,
 }
 
 enum Coding {
@@ -172,7 +178,7 @@ fn form(media: &str, stream: BodyDataStream) -> Result<Source> {
     let paced = Paced { inner: stream, pause: false, wrapping: wrapping.clone() };
     let constraints = Constraints::new().allowed_fields(vec!["file"]);
     let form = Multipart::with_constraints(paced, boundary, constraints);
-    Ok(Source::Form { form, file: None, wrapping })
+    Ok(Source::Form(Box::new(Form { form, file: None, wrapping })))
 }
 
 impl Source {
@@ -183,10 +189,11 @@ impl Source {
                 Ok(bytes) => Ok(bytes),
                 Err(error) => Err(body_limit::refusal(&error)),
             },
-            Source::Form { form, file, wrapping } => {
+            Source::Form(parts) => {
+                let Form { form, file, wrapping } = &mut **parts;
                 if file.is_none() {
                     let found = form.next_field().await.map_err(form_refusal)?;
-                    let found = found.ok_or_else(|| missing_file())?;
+                    let found = found.ok_or_else(missing_file)?;
                     wrapping.store(usize::MAX, Ordering::Relaxed);
                     *file = Some(found);
                 }

@@ -40,7 +40,7 @@ pub async fn merge(
 ) -> Result<Vec<String>> {
     empty_table(conn).await?;
     copy(conn, lines).await?;
-    walk_indexes(conn).await?;
+    prepare(conn).await?;
     let inserted = upsert(conn, how).await?;
     book_initial(conn, how).await?;
     if inserted == lines.len() as i64 {
@@ -75,11 +75,12 @@ async fn empty_table(conn: &mut PgConnection) -> Result<()> {
 }
 
 /// Nothing is known of a table that was filled a moment ago; without this the planner may read
-/// all products for each batch.
-async fn walk_indexes(conn: &mut PgConnection) -> Result<()> {
+/// all products for each batch. And a batch may take longer than what somebody waits for.
+async fn prepare(conn: &mut PgConnection) -> Result<()> {
     let settings = sqlx::query(
-        "select set_config(name, 'off', true)
-         from unnest(array['enable_hashjoin', 'enable_mergejoin', 'enable_seqscan']) name",
+        "select set_config(name, value, true)
+         from (values ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),
+                      ('enable_seqscan', 'off'), ('statement_timeout', '30s')) setting(name, value)",
     );
     settings.execute(conn).await?;
     Ok(())

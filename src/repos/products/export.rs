@@ -3,6 +3,8 @@
 
 use sqlx::{PgConnection, QueryBuilder};
 
+use super::list::push_prices;
+
 use crate::{
     domain::products::{Product, ProductFilter},
     error::Result,
@@ -22,7 +24,8 @@ pub async fn open(conn: &mut PgConnection, filter: &ProductFilter) -> Result<()>
     );
     if let Some(path) = &filter.category {
         query.push(" and (c.path = ").push_bind(path.as_str().to_owned());
-        query.push(" or c.path like ").push_bind(format!("{}/%", path.as_str())).push(")");
+        query.push(" or (c.path > ").push_bind(format!("{}/", path.as_str()));
+        query.push(" and c.path < ").push_bind(format!("{}0", path.as_str())).push("))");
     }
     if let Some(q) = &filter.q {
         query.push(" and p.search @@ search_query(").push_bind(q.clone()).push(", '')");
@@ -30,12 +33,7 @@ pub async fn open(conn: &mut PgConnection, filter: &ProductFilter) -> Result<()>
     if let Some(in_stock) = filter.in_stock {
         query.push(" and p.in_stock = ").push_bind(in_stock);
     }
-    if let Some(least) = filter.min_price {
-        query.push(" and p.price >= ").push_bind(least);
-    }
-    if let Some(most) = filter.max_price {
-        query.push(" and p.price <= ").push_bind(most);
-    }
+    push_prices(&mut query, filter);
     query.push(" order by p.id");
     query.build().persistent(false).execute(conn).await?;
     Ok(())

@@ -90,7 +90,7 @@ impl Batches {
             if batch.is_full(self.records.place()) {
                 return true;
             }
-            match self.records.next() {
+            match self.records.next_record() {
                 Ok(None) => return false,
                 Ok(Some(record)) => match self.rows.read(&record) {
                     Ok(row) => batch.rows.push(row),

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use sqlx::PgConnection;
 
-use super::{audit::AuditTrail, auth::announce::Announcer, jobs::Jobs, outbox::Outbox};
+use super::{audit::AuditTrail, freshness::Freshness, jobs::Jobs, outbox::Outbox};
 use crate::{
     config,
     db::Db,
@@ -41,7 +41,7 @@ pub struct Parts {
     pub audit: AuditTrail,
     pub outbox: Outbox,
     pub jobs: Jobs,
-    pub announcer: Announcer,
+    pub freshness: Freshness,
     pub settings: Settings,
 }
 

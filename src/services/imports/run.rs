@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{
     super::categories,
@@ -18,7 +17,6 @@ use crate::{
     db::{on_commit, retry_conflicts},
     domain::{
         audit::{Action, Origin},
-        feed::ChangeKind,
         ids::ImportId,
         imports::{Failure, Import, ImportMode, ImportState, REJECTS_KEPT},
         jobs::{Lease, Progress},
@@ -35,6 +33,8 @@ use crate::{
 };
 
 const ARCHIVED: &str = "belongs to an archived product";
+/// Of several statements, and far more than a batch takes unless the database is at its limit.
+const LONGEST_BATCH: Duration = Duration::from_secs(60);
 /// For the one transaction of an atomic import.
 const LONGEST_MERGE: Duration = Duration::from_secs(3600);
 
@@ -125,7 +125,7 @@ impl Imports {
         run: &Run<'_>,
     ) -> Result<i64> {
         retry_conflicts(|| {
-            self.0.db.tx("imports.batch", async |tx| {
+            self.0.db.tx_within(LONGEST_BATCH, "imports.batch", async |tx| {
                 self.0.jobs.hold(tx, run.lease).await?;
                 let rejected = self.store_in(tx, import, batch, rejected).await?;
                 let total = u64::try_from(import.bytes_total).ok();
@@ -154,7 +154,7 @@ impl Imports {
         let room = REJECTS_KEPT - rejected;
         repos::imports::insert_rejects(tx, import.id, &rejects, room).await?;
         if merges && upserted > 0 {
-            self.announce(tx).await?;
+            self.0.freshness.everything_changed(tx).await?;
         }
         let step = Step {
             from: batch.from,
@@ -200,14 +200,6 @@ impl Imports {
         repos::imports::merge::merge(tx, &lines, how).await
     }
 
-    /// Lists and copies of products are stale on every instance.
-    async fn announce(&self, tx: &mut PgConnection) -> Result<()> {
-        repos::feed::append(tx, ChangeKind::Catalogue, &[Uuid::nil()], 0).await?;
-        let announcer = self.0.announcer.clone();
-        on_commit(move || announcer.hint());
-        Ok(())
-    }
-
     /// Every row was good: all of them, the end of the import and of its job, in one transaction.
     async fn store_all(&self, import: &Import, run: &Run<'_>) -> Result<Ran> {
         let mut refused = false;
@@ -233,7 +225,7 @@ impl Imports {
             count(upserted, 0, 0);
             self.end(tx, import, None, run).await?;
             // Last: who follows the feed waits only so long for a row that took its number early.
-            self.announce(tx).await
+            self.0.freshness.everything_changed(tx).await
         };
         let stored = self.0.db.tx_within(LONGEST_MERGE, "imports.merge_all", work).await;
         if refused {
