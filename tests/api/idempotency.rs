@@ -322,7 +322,6 @@ const WITHOUT_A_KEY: &[(&str, &str)] = &[
     ("/api/v1/webhooks", "the answer holds a secret"),
     ("/api/v1/graphql", "has no status and body per mutation"),
     ("/api/v1/files", "the file remembers the key"),
-    ("/api/v1/imports", "the import remembers the key"),
 ];
 
 /// Whether each POST behind a login takes the header or is excused.

@@ -52,7 +52,7 @@ fn expectations() -> BTreeMap<&'static str, u64> {
         ("GET /api/v1/imports/{id}/rejects", 1),
         ("GET /api/v1/categories", 1),
         ("GET /api/v1/products", 1),
-        ("GET /api/v1/products/export", 8),
+        ("GET /api/v1/products/export", 3),
         ("POST /api/v1/products", 7),
         ("GET /api/v1/products/{id}", 1),
         ("PATCH /api/v1/products/{id}", 7),

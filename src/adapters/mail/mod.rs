@@ -28,7 +28,7 @@ pub struct Mailer {
 }
 
 enum Transport {
-    Smtp(Smtp),
+    Smtp(Box<Smtp>),
     Directory(Directory),
     Memory(Memory),
 }
@@ -78,7 +78,7 @@ impl Mailer {
     /// Opens no connection yet; fails when the authorities to trust cannot be read.
     pub fn new(config: &config::Mail) -> io::Result<Self> {
         let transport = match (&config.smtp_url, config.local_delivery) {
-            (Some(url), _) => Transport::Smtp(Smtp::new(url, config)?),
+            (Some(url), _) => Transport::Smtp(Box::new(Smtp::new(url, config)?)),
             (None, Some(LocalDelivery::Memory)) => Transport::Memory(Memory::default()),
             (None, _) => Transport::Directory(Directory::new(&config.directory)),
         };

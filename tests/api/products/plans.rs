@@ -11,6 +11,7 @@ use mainstay::{
     repos::products::page_query,
 };
 use serde_json::Value;
+use sqlx::ConnectOptions;
 
 use super::TestApp;
 
@@ -41,9 +42,18 @@ async fn big() -> TestApp {
     for statement in SKEWED {
         app.execute(statement).await;
     }
-    app.execute("vacuum (analyze) products").await;
-    app.execute("analyze categories").await;
+    tidy(&app).await;
     app
+}
+
+/// As the owner of the tables: to anybody else Postgres says that it skips them, and succeeds.
+async fn tidy(app: &TestApp) {
+    let mut owner = app.pool.connect_options().connect().await.unwrap();
+    for statement in ["set role none", "vacuum (analyze) products", "analyze categories"] {
+        sqlx::query(statement).execute(&mut owner).await.unwrap();
+    }
+    let seen = "select relallvisible > relpages * 0.9 from pg_class where relname = 'products'";
+    assert!(sqlx::query_scalar::<_, bool>(seen).fetch_one(&mut owner).await.unwrap());
 }
 
 fn filters() -> Vec<ProductFilter> {
