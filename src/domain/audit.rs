@@ -47,6 +47,8 @@ pub enum Action {
     EmailChanged,
     SessionsEnded,
     TokenReuse,
+    /// Known, but without the role.
+    AccessDenied,
     KeysRotated,
     DeliveryReplayed,
     JobRetried,
@@ -84,6 +86,7 @@ impl Action {
             Action::EmailChanged => "auth.email_changed",
             Action::SessionsEnded => "auth.sessions_ended",
             Action::TokenReuse => "auth.token_reuse",
+            Action::AccessDenied => "auth.access_denied",
             Action::KeysRotated => "auth.keys_rotated",
             Action::DeliveryReplayed => "outbox.delivery_replayed",
             Action::JobRetried => "job.retried",
@@ -125,6 +128,10 @@ impl Target {
 
     pub fn import(id: super::ids::ImportId) -> Self {
         Self { kind: "import", id: Some(id.0) }
+    }
+
+    pub fn route() -> Self {
+        Self { kind: "route", id: None }
     }
 
     pub fn session(id: super::ids::SessionId) -> Self {

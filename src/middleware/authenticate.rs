@@ -1,17 +1,19 @@
 //! Who speaks: reads the access token and verifies it, without I/O. Whether that is enough is
 //! for the handler's parameters to say, so nothing is refused here.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{extract::Request, response::Response};
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 
 use super::{
+    error_mapper::refusal,
+    request_context,
     route_info::{self, Access},
     step::{Inner, Step},
 };
 use crate::{
-    domain::auth::Identity,
+    domain::{audit::Origin, auth::Identity},
     error::{Code, Error},
     services::Services,
 };
@@ -50,16 +52,39 @@ impl Step for Authenticate {
             Access::Operations | Access::Open => Authentication::Anonymous,
             _ => self.authenticate(request.headers()),
         };
-        let caller = match &authentication {
-            Authentication::Known(identity) => Some(Caller(identity.clone())),
+        let known = match &authentication {
+            Authentication::Known(identity) => Some(identity.clone()),
             _ => None,
         };
         request.extensions_mut().insert(authentication);
+        let Some(identity) = known else { return inner.run(request).await };
+        let attempt = Attempt::of(&request);
         let mut response = inner.run(request).await;
-        if let Some(caller) = caller {
-            response.extensions_mut().insert(caller);
+        if refusal(&response) == Some(Code::Forbidden) {
+            self.0
+                .audit
+                .denied(&identity, attempt.method.as_str(), attempt.route, &attempt.origin)
+                .await;
         }
+        response.extensions_mut().insert(Caller(identity));
         response
+    }
+}
+
+/// What a caller tried, for the trail if it may not.
+struct Attempt {
+    method: Method,
+    route: &'static str,
+    origin: Arc<Origin>,
+}
+
+impl Attempt {
+    fn of(request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            route: route_info::of(request).template,
+            origin: request_context::origin(request.extensions()),
+        }
     }
 }
 

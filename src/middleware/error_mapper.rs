@@ -58,6 +58,11 @@ pub struct ErrorCode(pub &'static str);
 #[derive(Clone)]
 struct Carried(Arc<Error>);
 
+/// What an answer that has not reached the mapper yet is refused with.
+pub fn refusal(response: &Response) -> Option<Code> {
+    response.extensions().get::<Carried>().map(|carried| carried.0.code())
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = status(self.kind()).into_response();

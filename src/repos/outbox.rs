@@ -258,21 +258,24 @@ pub async fn release(conn: &mut PgConnection, token: i64) -> Result<()> {
 
 /// What waits and what was given up.
 pub struct Standing {
-    /// Age of the oldest that waits.
+    /// Age of the oldest that waits for one of the consumers.
     pub lag_secs: f64,
     pub dead: i64,
 }
 
-pub async fn standing(conn: &mut PgConnection) -> Result<Standing> {
+/// What a consumer left behind that is there no more waits for nobody.
+pub async fn standing(conn: &mut PgConnection, consumers: &[String]) -> Result<Standing> {
     Ok(sqlx::query_as!(
         Standing,
         r#"with outbox_standing as (
-             select (select min(created_at) from outbox_deliveries where state = 'pending') as oldest,
+             select (select min(created_at) from outbox_deliveries
+                     where state = 'pending' and consumer = any($1)) as oldest,
                     (select count(*) from outbox_deliveries where state = 'dead') as dead
            )
            select coalesce(extract(epoch from clock_timestamp() - oldest), 0)::float8 as "lag_secs!",
                   dead as "dead!"
            from outbox_standing"#,
+        consumers,
     )
     .fetch_one(conn)
     .await?)

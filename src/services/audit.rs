@@ -1,12 +1,17 @@
 //! The audit trail: written inside the transactions it tells of, read by administrators.
 
+use std::time::Duration;
+
+use moka::sync::Cache;
+use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::{
     db::Db,
     domain::{
-        audit::{AuditEvent, AuditFilter, NewAuditEvent, Origin},
-        ids::AuditEventId,
+        audit::{Action, AuditEvent, AuditFilter, NewAuditEvent, Origin, Target},
+        auth::Identity,
+        ids::{AuditEventId, UserId},
         page::{After, Page, PageRequest},
     },
     error::Result,
@@ -18,11 +23,17 @@ use crate::{
 pub struct AuditTrail {
     db: Db,
     clock: Clock,
+    denied: Cache<(UserId, String), ()>,
 }
+
+/// A user who keeps knocking at a closed door is told of this often.
+const DENIALS_APART: Duration = Duration::from_secs(60);
+const DENIALS_REMEMBERED: u64 = 10_000;
 
 impl AuditTrail {
     pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
+        let denied = Cache::builder().max_capacity(DENIALS_REMEMBERED);
+        Self { db, clock, denied: denied.time_to_live(DENIALS_APART).build() }
     }
 
     /// Becomes part of the caller's transaction.
@@ -33,6 +44,26 @@ impl AuditTrail {
         origin: &Origin,
     ) -> Result<()> {
         repos::audit::insert(tx, AuditEventId(self.clock.new_id()), &event, origin).await
+    }
+
+    /// A caller without the role that a route wants. Whether it could be written changes nothing
+    /// for the caller: the answer is no either way.
+    pub async fn denied(&self, actor: &Identity, method: &str, route: &str, origin: &Origin) {
+        let key = (actor.user_id, format!("{method} {route}"));
+        if !self.denied.entry(key).or_insert(()).is_fresh() {
+            return;
+        }
+        let event = NewAuditEvent {
+            actor: Some(actor.user_id),
+            action: Action::AccessDenied,
+            target: Target::route(),
+            details: json!({"method": method, "route": route, "role": actor.role.as_str()}),
+        };
+        let written =
+            self.db.tx("audit.denied", async |tx| self.record(tx, event, origin).await).await;
+        if let Err(error) = written {
+            tracing::error!(error = error.chain(), "a denial is not in the audit trail");
+        }
     }
 
     /// Newest first.

@@ -49,3 +49,21 @@ async fn what_was_refused_or_rolled_back_leaves_no_event() {
     call.json(&json!({"role": "staff"})).send().await.expect(409);
     assert_eq!(app.count("select count(*) from audit_events").await, before);
 }
+
+#[tokio::test]
+async fn a_caller_without_the_role_is_in_the_trail_once_however_often_it_knocks() {
+    let app = TestApp::new().await;
+    let (root, ada) = (app.admin("root").await, app.customer("ada").await);
+    for path in ["/api/v1/users", "/api/v1/users?limit=1", "/api/v1/admin/jobs"] {
+        app.get(path).bearer(&ada.access).send().await.expect(403);
+    }
+    app.get("/api/v1/users").send().await.expect(401);
+    app.get("/api/v1/users").bearer(&root.access).send().await.expect(200);
+    let path = "/api/v1/admin/audit-events?action=auth.access_denied";
+    let list = app.get(path).bearer(&root.access).send().await.expect(200).json();
+    let told: Vec<_> = list["data"].as_array().unwrap().iter().collect();
+    assert_eq!(told.len(), 2, "{list}");
+    assert!(told.iter().all(|event| event["actor_id"] == json!(ada.id)));
+    let details = json!({"method": "GET", "route": "/api/v1/users", "role": "customer"});
+    assert_eq!((&told[1]["details"], &told[1]["target_type"]), (&details, &json!("route")));
+}

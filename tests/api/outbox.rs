@@ -8,6 +8,7 @@ use mainstay::{
     domain::events::{Event, Wants},
     error::Result,
     events::{Consumer, Handler, Outside},
+    repos,
     services::reaper,
 };
 use serde_json::{Value, json};
@@ -196,6 +197,26 @@ async fn a_consumer_that_is_away_loses_nothing_and_counts_nothing() {
     mood.go_away(false);
     drained(&app).await;
     assert_eq!(app.count(LEDGER).await, 120);
+}
+
+#[tokio::test]
+async fn what_a_removed_consumer_left_behind_is_no_lag() {
+    let app = TestApp::with_ledgers(&[], &Mood::default()).await;
+    app.emit(thing(1), 1).await;
+    drained(&app).await;
+    app.execute(
+        "update outbox_deliveries set state = 'pending', created_at = now() - interval '1 hour',
+                consumer = 'removed-' || consumer",
+    )
+    .await;
+    let lag = async |consumers: &[&str]| {
+        let consumers: Vec<_> = consumers.iter().map(|&name| name.to_owned()).collect();
+        let standing =
+            app.app.db.read("test", async |conn| repos::outbox::standing(conn, &consumers).await);
+        standing.await.unwrap().lag_secs
+    };
+    assert!(lag(&["passing", "removed-passing"]).await > 3_599.0);
+    assert_eq!(lag(&["passing"]).await, 0.0);
 }
 
 /// Two events are dead for both consumers, a third follows.

@@ -129,7 +129,9 @@ impl Outbox {
 
     /// Every instance measures, so that it is seen when nobody relays.
     pub async fn measure(&self) -> Result<()> {
-        let standing = async |conn: &mut PgConnection| repos::outbox::standing(conn).await;
+        let consumers: Vec<_> = self.0.interests.iter().map(|it| it.consumer.to_owned()).collect();
+        let standing =
+            async |conn: &mut PgConnection| repos::outbox::standing(conn, &consumers).await;
         let standing = self.0.db.read("outbox.measure", standing).await?;
         metrics::gauge!(names::OUTBOX_LAG).set(standing.lag_secs);
         metrics::gauge!(names::OUTBOX_DEAD).set(standing.dead as f64);
