@@ -3,13 +3,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock},
+    sync::{Arc, OnceLock, RwLock},
     time::{Duration, Instant},
 };
 
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, Method, Version};
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Gauge, Histogram};
 
 use super::{
     authenticate::Caller,
@@ -39,9 +39,13 @@ impl AccessLog {
     }
 }
 
-/// By method, route and status. To look a measurement up by its labels costs more than to take it.
+/// To look a measurement up by its name and labels costs more than to take it.
 #[derive(Default)]
-struct Meters(RwLock<HashMap<[&'static str; 3], Meter>>);
+struct Meters {
+    in_flight: OnceLock<Gauge>,
+    /// By method, route and status.
+    answered: RwLock<HashMap<[&'static str; 3], Meter>>,
+}
 
 struct Meter {
     answers: Counter,
@@ -49,13 +53,17 @@ struct Meter {
 }
 
 impl Meters {
+    fn in_flight(&self) -> &Gauge {
+        self.in_flight.get_or_init(|| metrics::gauge!(names::HTTP_IN_FLIGHT))
+    }
+
     fn note(&self, labels: [&'static str; 3], took: Duration) {
-        let known = self.0.read().unwrap_or_else(|e| e.into_inner());
+        let known = self.answered.read().unwrap_or_else(|e| e.into_inner());
         if let Some(meter) = known.get(&labels) {
             return meter.note(took);
         }
         drop(known);
-        let mut known = self.0.write().unwrap_or_else(|e| e.into_inner());
+        let mut known = self.answered.write().unwrap_or_else(|e| e.into_inner());
         known.entry(labels).or_insert_with(|| Meter::new(labels)).note(took);
     }
 }
@@ -100,7 +108,7 @@ struct Line {
 
 impl Line {
     fn start(request: &Request, log: &AccessLog) -> Self {
-        metrics::gauge!(names::HTTP_IN_FLIGHT).increment(1.0);
+        log.meters.in_flight().increment(1.0);
         let route = route_info::of(request);
         let span = match route.access {
             Access::Operations => Span::default(),
@@ -197,7 +205,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        metrics::gauge!(names::HTTP_IN_FLIGHT).decrement(1.0);
+        self.meters.in_flight().decrement(1.0);
         if !self.ended {
             metrics::counter!(names::HTTP_ABANDONED).increment(1);
             // nginx's number for a client that closed the connection.

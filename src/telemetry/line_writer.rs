@@ -135,9 +135,14 @@ impl Write for Line<'_> {
 /// Escapes what JSON lets pass and other readers take for the end of a line or for a command to a
 /// terminal: U+2028 and its like, and the control characters beyond ASCII.
 pub fn one_line(line: &[u8]) -> Cow<'_, [u8]> {
+    const DELETE: u8 = 0x7f;
+    // Most lines, and each is looked at.
+    if line.is_ascii() && !line.contains(&DELETE) {
+        return Cow::Borrowed(line);
+    }
     let Ok(text) = str::from_utf8(line) else { return Cow::Borrowed(line) };
     let harmful = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}');
-    if line.iter().all(|byte| *byte < 0x7f) || !text.contains(harmful) {
+    if !text.contains(harmful) {
         return Cow::Borrowed(line);
     }
     let escape = |c: char| match harmful(c) {

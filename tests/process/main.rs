@@ -28,6 +28,7 @@ mod mail_letters;
 mod mail_relay;
 mod mail_relay_fails;
 mod mail_relay_tls;
+mod mail_servers;
 mod metrics;
 mod outbox;
 mod overload;

@@ -12,6 +12,7 @@ pub mod instance;
 pub mod keys;
 pub mod load;
 pub mod mail;
+pub mod mail_server;
 pub mod nginx;
 pub mod people;
 pub mod pool;
