@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, QueryBuilder};
 
-use super::list::push_prices;
+use super::{list::push_prices, search::push_words};
 
 use crate::{
     domain::products::{Product, ProductFilter},
@@ -28,7 +28,8 @@ pub async fn open(conn: &mut PgConnection, filter: &ProductFilter) -> Result<()>
         query.push(" and c.path < ").push_bind(format!("{}0", path.as_str())).push("))");
     }
     if let Some(q) = &filter.q {
-        query.push(" and p.search @@ search_query(").push_bind(q.clone()).push(", '')");
+        query.push(" and p.search @@ ");
+        push_words(&mut query, q, "");
     }
     if let Some(in_stock) = filter.in_stock {
         query.push(" and p.in_stock = ").push_bind(in_stock);
