@@ -2,9 +2,13 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
+use sqlx::Executor;
 
 use super::{get, start};
-use crate::support::products::{draft, with};
+use crate::support::{
+    eventually,
+    products::{draft, path, with},
+};
 
 #[tokio::test]
 async fn a_writer_says_what_was_read_and_stock_does_not_matter() {
@@ -62,6 +66,50 @@ async fn of_a_hundred_writers_with_one_tag_exactly_one_wins() {
         assert_eq!(refused + shed, writers - 1);
         assert_eq!(get(&app, &product).await.json(), won[0].json());
     }
+}
+
+#[tokio::test]
+async fn who_waits_while_a_product_moves_to_a_new_category_finds_it_there() {
+    let (app, staff) = start().await;
+    let product = app.product(&staff, &draft("KN-1")).await;
+    let mut other = app.pool.acquire().await.unwrap();
+    let moves = "begin;
+        insert into categories (id, path) values (gen_random_uuid(), 'new');
+        update products set version = version + 1,
+            category_id = (select id from categories where path = 'new')";
+    other.execute(moves).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    let commit = async {
+        eventually("two wait", async || app.count(waiting).await == 2).await;
+        other.execute("commit").await.unwrap();
+    };
+    let patch = json!({"name": "Patched"});
+    let patched = app.patch_product(&staff, &product, "*", &patch);
+    let (patched, booked, ()) =
+        tokio::join!(patched, app.adjustment(&staff, &product, 1).send(), commit);
+    assert_eq!(patched.expect(200).json()["category"], "new");
+    assert_eq!(booked.expect(200).json()["category"], "new");
+    assert_eq!(get(&app, &product).await.header("etag"), "\"3.2\"");
+}
+
+#[tokio::test]
+async fn an_archiver_that_waits_for_a_move_finds_the_product() {
+    let (app, staff) = start().await;
+    let product = app.product(&staff, &draft("KN-1")).await;
+    let mut other = app.pool.acquire().await.unwrap();
+    let moves = "begin;
+        update products set category_id = (select id from categories where path = 'home')";
+    other.execute(moves).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    let commit = async {
+        eventually("one waits", async || app.count(waiting).await == 1).await;
+        other.execute("commit").await.unwrap();
+    };
+    let archive = app.call("DELETE", &path(&product)).bearer(&staff.access).send();
+    let (archived, ()) = tokio::join!(archive, commit);
+    archived.expect(204);
 }
 
 #[tokio::test]
