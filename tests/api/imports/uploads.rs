@@ -62,6 +62,7 @@ async fn what_is_no_file_of_products_is_refused_at_once() {
         (utf16.clone(), "encoding"),
         ([b"\xff\xfe".as_slice(), &utf16].concat(), "encoding"),
         (vec![b'x'; 100_000], "header"),
+        (["\n".repeat(300_000).as_str(), HEAD, &rows(0, 1)].concat().into_bytes(), "header"),
     ] {
         let answer = post().text("text/csv", text).send().await;
         let answer = answer.expect_problem(422, "VALIDATION_FAILED");
