@@ -12,8 +12,10 @@ use crate::{
 
 /// In the order in which they were made. Part of the caller's transaction.
 pub async fn open(conn: &mut PgConnection, filter: &ProductFilter) -> Result<()> {
-    // All of it will be read, not only the beginning.
-    sqlx::query("set local cursor_tuple_fraction = 1").execute(&mut *conn).await?;
+    // All of it will be read, not only the beginning, and as slowly as the client takes it.
+    let settings = "select set_config('cursor_tuple_fraction', '1', true),
+                           set_config('idle_in_transaction_session_timeout', '0', true)";
+    sqlx::query(settings).execute(&mut *conn).await?;
     let mut query = QueryBuilder::new(
         "declare export no scroll cursor for
          select p.id, p.sku, p.name, p.description, c.path as category, p.price, p.currency,
