@@ -40,10 +40,11 @@ async fn what_is_exported_defuses_formulas_and_can_be_imported_again() {
         ("-B", "+x", "@y"),
         ("C", "'=quoted", "''"),
         ("D", "包丁 🔪", "\tindented"),
+        ("E", "＝1+1", "\n=1"),
     ];
     for (sku, name, description) in odd {
-        let members =
-            json!({"name": name, "description": description, "attributes": {"a": [1, "ü"]}});
+        let members = json!({"name": name, "description": description,
+                             "attributes": {"a": [1, "ü", "\\u0000"]}});
         app.product(&staff, &products::with(products::draft(sku), members)).await;
     }
     let answer = export(&app, &staff, "").await.expect(200);
@@ -63,7 +64,7 @@ async fn what_is_exported_defuses_formulas_and_can_be_imported_again() {
     let path = format!("/api/v1/imports/{}", import["id"].as_str().unwrap());
     eventually("it is imported", async || {
         let import = app.get(&path).bearer(&staff.access).send().await.json();
-        import["state"] == "succeeded" && import["rows_upserted"] == 4
+        import["state"] == "succeeded" && import["rows_upserted"] == 5
     })
     .await;
     assert_eq!(read().await, before);
