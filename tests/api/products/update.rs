@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-use sqlx::Executor;
+use sqlx::{Connection, Executor, PgConnection};
 
 use super::{get, start};
 use crate::support::{
@@ -72,7 +72,7 @@ async fn of_a_hundred_writers_with_one_tag_exactly_one_wins() {
 async fn who_waits_while_a_product_moves_to_a_new_category_finds_it_there() {
     let (app, staff) = start().await;
     let product = app.product(&staff, &draft("KN-1")).await;
-    let mut other = app.pool.acquire().await.unwrap();
+    let mut other = PgConnection::connect_with(&app.pool.connect_options()).await.unwrap();
     let moves = "begin;
         insert into categories (id, path) values (gen_random_uuid(), 'new');
         update products set version = version + 1,
@@ -97,7 +97,7 @@ async fn who_waits_while_a_product_moves_to_a_new_category_finds_it_there() {
 async fn an_archiver_that_waits_for_a_move_finds_the_product() {
     let (app, staff) = start().await;
     let product = app.product(&staff, &draft("KN-1")).await;
-    let mut other = app.pool.acquire().await.unwrap();
+    let mut other = PgConnection::connect_with(&app.pool.connect_options()).await.unwrap();
     let moves = "begin;
         update products set category_id = (select id from categories where path = 'home')";
     other.execute(moves).await.unwrap();
