@@ -238,3 +238,21 @@ async fn the_same_key_gets_the_same_import() {
     let third = send(&staff, "", "k").await.expect(202);
     assert_ne!(id(&third.json()), id(&first.json()));
 }
+
+#[tokio::test]
+async fn after_its_server_died_a_file_is_sent_again_under_its_key() {
+    let (app, staff) = start().await;
+    let send = async || {
+        let call = app.import(&staff, "", format!("{HEAD}S,N,,a,1,EUR,1\n"));
+        call.header("idempotency-key", "k").send().await.expect(202)
+    };
+    let first = id(&send().await.json());
+    app.import_over(&staff, &first).await;
+    let dies = "update imports set state = 'uploading', finished_at = null,
+                                   updated_at = now() - interval '2 minutes'";
+    app.execute(dies).await;
+    app.app.services.imports.reap().await.unwrap();
+    let again = send().await;
+    assert_eq!(again.header("idempotent-replayed"), "");
+    assert_ne!(id(&again.json()), first);
+}
