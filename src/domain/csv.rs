@@ -199,9 +199,11 @@ fn unquote(quoted: &str) -> Option<(Cow<'_, str>, &str)> {
     }
 }
 
-/// What spreadsheets take for the beginning of a formula.
+/// What spreadsheets take for the beginning of a formula; some read wide signs as well.
+const FORMULAS: [char; 12] = ['=', '+', '-', '@', '\t', '\r', '\n', '\0', '＝', '＋', '－', '＠'];
+
 fn is_formula(text: &str) -> bool {
-    text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r', '\0'])
+    text.trim_start_matches('\'').starts_with(FORMULAS)
 }
 
 /// Writes one field. What a spreadsheet would run as a formula gets a `'` in front.
@@ -336,6 +338,11 @@ mod tests {
             "\tx",
             "\rx",
             "\0x",
+            "\nx",
+            "＝1",
+            "＋1",
+            "－1",
+            "＠x",
             "'=1",
             "''@",
             "'",
@@ -351,7 +358,7 @@ mod tests {
             write_field(text, &mut out);
             let written = String::from_utf8(out).unwrap();
             let inner = written.trim_start_matches('"');
-            assert!(!inner.starts_with(['=', '+', '-', '@', '\t', '\r', '\0']), "{written:?}");
+            assert!(!inner.starts_with(FORMULAS), "{written:?}");
             let read = fields(&written).unwrap();
             assert_eq!((read.len(), unguarded(&read[0])), (1, text));
         }

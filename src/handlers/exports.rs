@@ -31,6 +31,9 @@ use crate::{
 const COLUMNS: [&str; 8] =
     ["sku", "name", "description", "category", "price", "currency", "stock", "attributes"];
 
+/// Of what is sent at once.
+const PIECE: usize = 32 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportFormat {
@@ -105,21 +108,32 @@ pub async fn products(
     Ok((headers, body(export, format)).into_response())
 }
 
+/// In pieces, so that a slow client is seen to read on.
 fn body(export: Export, format: ExportFormat) -> Body {
     let mut head = Vec::new();
     if format == ExportFormat::Csv {
         csv::write_record(&COLUMNS, &mut head);
     }
     Body::from_stream(stream::try_unfold(
-        (export, head),
+        (export, Bytes::from(head)),
         move |(mut export, mut text)| async move {
-            let Some(rows) = export.next().await? else { return Ok(None) };
-            for product in rows {
-                write(product, format, &mut text)?;
+            if text.is_empty() {
+                let Some(rows) = export.next().await? else { return Ok(None) };
+                text = written(rows, format)?;
             }
-            Ok::<_, Error>(Some((Bytes::from(text), (export, Vec::new()))))
+            export.note_progress();
+            let piece = text.split_to(text.len().min(PIECE));
+            Ok::<_, Error>(Some((piece, (export, text))))
         },
     ))
+}
+
+fn written(rows: Vec<Product>, format: ExportFormat) -> Result<Bytes> {
+    let mut text = Vec::new();
+    for product in rows {
+        write(product, format, &mut text)?;
+    }
+    Ok(text.into())
 }
 
 fn write(product: Product, format: ExportFormat, text: &mut Vec<u8>) -> Result<()> {

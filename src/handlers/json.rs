@@ -108,16 +108,19 @@ pub fn type_fault<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -
     let named = |rest: &str| -> String {
         rest.split('`').next().unwrap_or_default().chars().take(MAX_NAME).collect()
     };
+    let within = |name: String| match path.as_str() {
+        "" => name,
+        path => format!("{path}.{name}"),
+    };
     if let Some(rest) = message.strip_prefix("unknown field `") {
-        return Error::invalid_field(named(rest), "unknown_field", "is not known here");
+        let name = named(rest);
+        // The path may tell it already.
+        let told = path == name || path.ends_with(&format!(".{name}"));
+        let field = if told { path } else { within(name) };
+        return Error::invalid_field(field, "unknown_field", "is not known here");
     }
     if let Some(rest) = message.strip_prefix("missing field `") {
-        let dot = if path.is_empty() { "" } else { "." };
-        return Error::invalid_field(
-            format!("{path}{dot}{}", named(rest)),
-            "required",
-            "is missing",
-        );
+        return Error::invalid_field(within(named(rest)), "required", "is missing");
     }
     Error::invalid_field(path, "type", expectation(&message))
 }
@@ -126,8 +129,19 @@ pub fn type_fault<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -
 fn expectation(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
     match message.rsplit_once("expected ") {
-        Some((_, expected)) => format!("must be {expected}"),
+        Some((_, expected)) => format!("must be {}", plain(expected)),
         None => "has the wrong type or form".to_owned(),
+    }
+}
+
+/// What is expected, in words that clients know.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "i64" | "u64" | "i32" | "u32" | "i16" | "u16" | "u8" => "a whole number",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        name if name.starts_with("struct ") => "an object",
+        other => other,
     }
 }
 

@@ -1,6 +1,9 @@
 //! The catalogue's products.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -151,7 +154,8 @@ pub async fn get(
             let product = services.products.get_any(id).await?;
             Ok(cached::for_nobody(respond(product, &conditions)))
         }
-        None => Err(Error::not_found()),
+        // That it is not there may be over at any moment too.
+        None => Ok(cached::for_everybody(Error::not_found().into_response(), served.found)),
     }
 }
 

@@ -40,10 +40,11 @@ async fn what_is_exported_defuses_formulas_and_can_be_imported_again() {
         ("-B", "+x", "@y"),
         ("C", "'=quoted", "''"),
         ("D", "包丁 🔪", "\tindented"),
+        ("E", "＝1+1", "\n=1"),
     ];
     for (sku, name, description) in odd {
-        let members =
-            json!({"name": name, "description": description, "attributes": {"a": [1, "ü"]}});
+        let members = json!({"name": name, "description": description,
+                             "attributes": {"a": [1, "ü", "\\u0000"]}});
         app.product(&staff, &products::with(products::draft(sku), members)).await;
     }
     let answer = export(&app, &staff, "").await.expect(200);
@@ -63,7 +64,7 @@ async fn what_is_exported_defuses_formulas_and_can_be_imported_again() {
     let path = format!("/api/v1/imports/{}", import["id"].as_str().unwrap());
     eventually("it is imported", async || {
         let import = app.get(&path).bearer(&staff.access).send().await.json();
-        import["state"] == "succeeded" && import["rows_upserted"] == 4
+        import["state"] == "succeeded" && import["rows_upserted"] == 5
     })
     .await;
     assert_eq!(read().await, before);
@@ -155,4 +156,27 @@ async fn two_exports_are_written_at_once_and_a_client_that_leaves_or_stops_readi
     assert!(third.into_body().collect().await.is_err(), "a torn file must not look whole");
     drop(second);
     export(&app, &staff, "").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_but_on_gets_all_of_it() {
+    let app = TestApp::with(&[
+        ("APP__IMPORTS__PROGRESS_TIMEOUT", "1s"),
+        ("APP__DATABASE__IDLE_IN_TRANSACTION_TIMEOUT", "1s"),
+    ])
+    .await;
+    let staff = app.staff("staff").await;
+    fill(&app).await;
+    let path = format!("{PATH}?format=ndjson&max_price=1200");
+    let request = Request::get(path).header("authorization", format!("Bearer {}", staff.access));
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let answer = app.router.clone().oneshot(request).await.unwrap();
+    let (mut body, mut text) = (answer.into_body(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let data = frame.expect("more of it").into_data().unwrap_or_default();
+        text.extend_from_slice(&data);
+        // 400 kB in a second: what is read from the database at once takes more than two.
+        tokio::time::sleep(Duration::from_micros(data.len() as u64 * 10 / 4)).await;
+    }
+    assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1_200);
 }

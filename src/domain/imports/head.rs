@@ -6,7 +6,7 @@ use crate::{
     error::Result,
 };
 
-/// The first line ends within this many bytes.
+/// The first line, and empty ones before it, end within this many bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -75,6 +75,7 @@ impl Head {
         let record = records.next_record().map_err(|_| unreadable("header", too_long))?;
         let columns = match record {
             Some(record) => columns(record.raw)?,
+            None if beginning.len() > MAX_HEAD => return Err(unreadable("header", too_long)),
             None if whole => return Err(unreadable("empty", "is empty")),
             None => return Ok(None),
         };
@@ -147,7 +148,8 @@ mod tests {
         let utf16: Vec<u8> = PLAIN.bytes().flat_map(|byte| [byte, 0]).collect();
         let marked = [b"\xff\xfe".as_slice(), &utf16].concat();
         let long = "x".repeat(MAX_HEAD + 1);
-        let cases: [(&[u8], &str); 11] = [
+        let blank = "\n".repeat(MAX_HEAD + 1);
+        let cases: [(&[u8], &str); 12] = [
             (b"", "empty"),
             (b"\r\n\r\n", "empty"),
             (b"sku,name\n", "missing_column"),
@@ -159,6 +161,7 @@ mod tests {
             (b"\"sku\"x,name\n", "header"),
             (b"\"sku,name\n", "header"),
             (long.as_bytes(), "header"),
+            (blank.as_bytes(), "header"),
         ];
         for (text, code) in cases {
             assert_eq!(read(text), Err(code.to_owned()), "{:?}", String::from_utf8_lossy(text));

@@ -321,15 +321,17 @@ pub async fn rejects_after(
     .await?)
 }
 
-/// Fails what nobody works on: uploads of which nothing more came, and imports whose job is gone
-/// or dead. How many.
+/// Fails what nobody works on: uploads of which nothing more came, whose keys are free then, and
+/// imports whose job is gone or dead. How many.
 pub async fn fail_abandoned(conn: &mut PgConnection, idle: Duration) -> Result<u64> {
     let failed = sqlx::query!(
         "update imports
          set state = 'failed', finished_at = now(), updated_at = now(),
              error_code = case when state = 'uploading' then 'upload_interrupted' else 'given_up' end,
              error_detail = case when state = 'uploading' then 'the file did not come to its end'
-                            else 'its job was given up' end
+                            else 'its job was given up' end,
+             idempotency_key = case when state <> 'uploading' then idempotency_key end,
+             fingerprint = case when state <> 'uploading' then fingerprint end
          where id in (
              select id from imports
              where finished_at is null

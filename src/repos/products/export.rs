@@ -3,7 +3,7 @@
 
 use sqlx::{PgConnection, QueryBuilder};
 
-use super::list::push_prices;
+use super::{list::push_prices, search::push_words};
 
 use crate::{
     domain::products::{Product, ProductFilter},
@@ -12,8 +12,10 @@ use crate::{
 
 /// In the order in which they were made. Part of the caller's transaction.
 pub async fn open(conn: &mut PgConnection, filter: &ProductFilter) -> Result<()> {
-    // All of it will be read, not only the beginning.
-    sqlx::query("set local cursor_tuple_fraction = 1").execute(&mut *conn).await?;
+    // All of it will be read, not only the beginning, and as slowly as the client takes it.
+    let settings = "select set_config('cursor_tuple_fraction', '1', true),
+                           set_config('idle_in_transaction_session_timeout', '0', true)";
+    sqlx::query(settings).execute(&mut *conn).await?;
     let mut query = QueryBuilder::new(
         "declare export no scroll cursor for
          select p.id, p.sku, p.name, p.description, c.path as category, p.price, p.currency,
@@ -28,7 +30,8 @@ pub async fn open(conn: &mut PgConnection, filter: &ProductFilter) -> Result<()>
         query.push(" and c.path < ").push_bind(format!("{}0", path.as_str())).push("))");
     }
     if let Some(q) = &filter.q {
-        query.push(" and p.search @@ search_query(").push_bind(q.clone()).push(", '')");
+        query.push(" and p.search @@ ");
+        push_words(&mut query, q, "");
     }
     if let Some(in_stock) = filter.in_stock {
         query.push(" and p.in_stock = ").push_bind(in_stock);

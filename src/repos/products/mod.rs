@@ -81,17 +81,26 @@ pub async fn find(conn: &mut PgConnection, id: ProductId) -> Result<Option<Produ
 
 /// As [`find`], and nobody else changes the row until the transaction ends.
 pub async fn lock(conn: &mut PgConnection, id: ProductId) -> Result<Option<Product>> {
-    Ok(sqlx::query_as!(
+    // No join: who waited here while the product moved to another category would not find it.
+    let locked = sqlx::query_as!(
         Product,
-        r#"select p.id as "id: ProductId", sku, name, description, c.path as category, price,
-                  currency, attributes, stock, version, stock_version,
-                  archived_at is not null as "archived!", p.created_at, updated_at
-           from products p join categories c on c.id = p.category_id where p.id = $1
-           for no key update of p"#,
+        r#"select id as "id: ProductId", sku, name, description, price, currency, attributes,
+                  coalesce((select path from categories where id = category_id), '') as "category!",
+                  stock, version, stock_version, archived_at is not null as "archived!",
+                  created_at, updated_at
+           from products where id = $1 for no key update"#,
         id.0,
-    )
-    .fetch_optional(conn)
-    .await?)
+    );
+    let locked = locked.fetch_optional(&mut *conn).await?;
+    with_path(conn, locked).await
+}
+
+/// A statement that waited for somebody does not see the category that they made: the next one does.
+async fn with_path(conn: &mut PgConnection, product: Option<Product>) -> Result<Option<Product>> {
+    match product {
+        Some(product) if product.category.is_empty() => find(conn, product.id).await,
+        product => Ok(product),
+    }
 }
 
 /// Writes all but stock; `category` is the id of the product's path. Fails with `SKU_TAKEN` when
@@ -145,7 +154,7 @@ pub async fn adjust(
     movement: Uuid,
     actor: Option<UserId>,
 ) -> Result<Option<Product>> {
-    sqlx::query_as!(
+    let adjusted = sqlx::query_as!(
         Product,
         r#"with now_has as (
                update products
@@ -156,11 +165,11 @@ pub async fn adjust(
                select $3, id, $2, $4, $5, $6 from now_has
            )
            select p.id as "id!: ProductId", sku as "sku!", name as "name!",
-                  description as "description!", c.path as "category!", price as "price!",
-                  currency as "currency!", attributes as "attributes!", stock as "stock!",
-                  version as "version!", stock_version as "stock_version!", false as "archived!",
-                  p.created_at as "created_at!", updated_at as "updated_at!"
-           from now_has p join categories c on c.id = p.category_id"#,
+                  description as "description!", coalesce(c.path, '') as "category!",
+                  price as "price!", currency as "currency!", attributes as "attributes!",
+                  stock as "stock!", version as "version!", stock_version as "stock_version!",
+                  false as "archived!", p.created_at as "created_at!", updated_at as "updated_at!"
+           from now_has p left join categories c on c.id = p.category_id"#,
         id.0,
         adjustment.delta,
         movement,
@@ -168,7 +177,7 @@ pub async fn adjust(
         adjustment.reason.as_str(),
         actor.map(|actor| actor.0),
     )
-    .fetch_optional(conn)
+    .fetch_optional(&mut *conn)
     .await
     .map_err(|error| match error.as_database_error().and_then(|error| error.constraint()) {
         Some("products_stock_never_below_zero") => Error::of(Code::OutOfStock),
@@ -176,5 +185,6 @@ pub async fn adjust(
             Error::invalid_field("delta", "range", "would make more than a product can have")
         }
         _ => error.into(),
-    })
+    })?;
+    with_path(conn, adjusted).await
 }

@@ -11,6 +11,8 @@ use crate::domain::{
 
 /// How many are ranked at most.
 const RANKED: i64 = 1_000;
+/// Of what is searched for, written out.
+const MOST_CHARACTERS: u32 = 200;
 
 pub(super) fn found(
     prefix: &'static str,
@@ -36,9 +38,11 @@ pub(super) fn counted(filter: &ProductFilter, q: &str) -> QueryBuilder<Postgres>
 
 fn start(prefix: &'static str, filter: &ProductFilter, q: &str) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(prefix);
-    query.push("with query as materialized (select search_query(");
-    query.push_bind(q.to_owned()).push(", '') as anywhere, search_query(");
-    query.push_bind(q.to_owned()).push(", '=') as in_name), found as materialized ((");
+    query.push("with query as materialized (select ");
+    push_words(&mut query, q, "");
+    query.push(" as anywhere, ");
+    push_words(&mut query, q, "=");
+    query.push(" as in_name), found as materialized ((");
     push_matches(&mut query, filter);
     query.push(" and p.search @@ (select in_name from query) limit ").push_bind(RANKED);
     query.push(") union all (");
@@ -53,6 +57,13 @@ fn start(prefix: &'static str, filter: &ProductFilter, q: &str) -> QueryBuilder<
              from found cross join query)",
     );
     query
+}
+
+/// Some characters are many when they are written out, and a word beyond what Postgres can look for
+/// would fail the statement.
+pub(super) fn push_words(query: &mut QueryBuilder<Postgres>, q: &str, mark: &str) {
+    query.push("search_query(left(normalize(").push_bind(q.to_owned());
+    query.push(format!(", nfkc), {MOST_CHARACTERS}), '{mark}')"));
 }
 
 fn push_matches(query: &mut QueryBuilder<Postgres>, filter: &ProductFilter) {

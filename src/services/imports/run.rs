@@ -208,6 +208,10 @@ impl Imports {
             let mut upserted = 0;
             loop {
                 run.check_stop()?;
+                // What is stored so far keeps everybody else waiting.
+                if is_over(tx, import.id).await? {
+                    return Err(moved());
+                }
                 let batch = batches.next(tx).await?;
                 let archived = self.merge(tx, import, &batch).await?;
                 if !batch.rejects_with(&archived, ARCHIVED).is_empty() || batch.broken.is_some() {
@@ -266,6 +270,12 @@ impl Imports {
 async fn judge(tx: &mut PgConnection, batch: &Batch) -> Result<Vec<String>> {
     let skus: Vec<_> = batch.rows.iter().map(|row| row.sku.as_str().to_owned()).collect();
     repos::imports::merge::archived(tx, &skus).await
+}
+
+/// Others may have cancelled it.
+async fn is_over(tx: &mut PgConnection, id: ImportId) -> Result<bool> {
+    let import = repos::imports::find(tx, id).await?;
+    Ok(import.is_none_or(|import| import.state.is_over()))
 }
 
 /// It was cancelled, or another run has it.

@@ -1,6 +1,7 @@
 //! What a file does to the tables.
 
 use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection};
 
 use super::{HEAD, id, rows, start};
 
@@ -153,4 +154,33 @@ async fn an_import_is_cancelled_before_it_runs_and_while_it_runs() {
     assert_eq!(app.count("select count(*) from products").await, stored, "it went on");
     let done = app.imported(&staff, "", format!("{HEAD}S,N,,a,1,EUR,1")).await;
     cancel(&id(&done)).await.expect_problem(409, "ILLEGAL_TRANSITION");
+}
+
+#[tokio::test]
+async fn an_atomic_import_that_is_cancelled_while_it_is_stored_ends_with_the_batch_at_hand() {
+    let (app, staff) = start().await;
+    let text = format!("{HEAD}{}", rows(0, 2_500));
+    app.imported(&staff, "", text.clone()).await;
+    let lock = async |product: &str| {
+        let mut conn = PgConnection::connect_with(&app.pool.connect_options()).await.unwrap();
+        conn.execute("begin").await.unwrap();
+        let row = sqlx::query("select from products where sku = $1 for update").bind(product);
+        row.execute(&mut conn).await.unwrap();
+        conn
+    };
+    let (mut of_first, _of_second) = (lock("A0").await, lock("A2400").await);
+    let import = app.import(&staff, "?mode=atomic", text).send().await.expect(202).json();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    super::eventually("it waits for the first", async || app.count(waiting).await == 1).await;
+    let path = format!("/api/v1/imports/{}", id(&import));
+    app.call("DELETE", &path).bearer(&staff.access).send().await.expect(204);
+    of_first.execute("rollback").await.unwrap();
+    super::eventually("it goes on", async || app.count(waiting).await == 0).await;
+    let over = "select count(*) from jobs where kind = 'import_products' and state = 'succeeded'";
+    super::eventually("its job ends", async || {
+        assert_eq!(app.count(waiting).await, 0, "it waits for a row of the next batch");
+        app.count(over).await == 2
+    })
+    .await;
 }

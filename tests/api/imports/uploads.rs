@@ -62,6 +62,7 @@ async fn what_is_no_file_of_products_is_refused_at_once() {
         (utf16.clone(), "encoding"),
         ([b"\xff\xfe".as_slice(), &utf16].concat(), "encoding"),
         (vec![b'x'; 100_000], "header"),
+        (["\n".repeat(300_000).as_str(), HEAD, &rows(0, 1)].concat().into_bytes(), "header"),
     ] {
         let answer = post().text("text/csv", text).send().await;
         let answer = answer.expect_problem(422, "VALIDATION_FAILED");
@@ -236,4 +237,22 @@ async fn the_same_key_gets_the_same_import() {
     app.execute("update imports set created_at = now() - interval '25 hours'").await;
     let third = send(&staff, "", "k").await.expect(202);
     assert_ne!(id(&third.json()), id(&first.json()));
+}
+
+#[tokio::test]
+async fn after_its_server_died_a_file_is_sent_again_under_its_key() {
+    let (app, staff) = start().await;
+    let send = async || {
+        let call = app.import(&staff, "", format!("{HEAD}S,N,,a,1,EUR,1\n"));
+        call.header("idempotency-key", "k").send().await.expect(202)
+    };
+    let first = id(&send().await.json());
+    app.import_over(&staff, &first).await;
+    let dies = "update imports set state = 'uploading', finished_at = null,
+                                   updated_at = now() - interval '2 minutes'";
+    app.execute(dies).await;
+    app.app.services.imports.reap().await.unwrap();
+    let again = send().await;
+    assert_eq!(again.header("idempotent-replayed"), "");
+    assert_ne!(id(&again.json()), first);
 }

@@ -72,6 +72,13 @@ async fn an_archived_product_is_there_for_staff_alone() {
 #[tokio::test]
 async fn what_is_no_product_is_404() {
     let (app, staff) = start().await;
+    for found in ["miss", "hit"] {
+        let answer = app.get("/api/v1/products/0193f0a2-6f3a-7c51-9d0e-2b7a4c5d6e7f").send().await;
+        assert_eq!(
+            (answer.header("x-cache"), answer.header("cache-control")),
+            (found, "public, no-cache")
+        );
+    }
     for id in ["0193f0a2-6f3a-7c51-9d0e-2b7a4c5d6e7f", "1", "%00", "x".repeat(300).as_str()] {
         let path = format!("/api/v1/products/{id}");
         app.get(&path).send().await.expect_problem(404, "NOT_FOUND");

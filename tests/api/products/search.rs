@@ -142,6 +142,8 @@ async fn whatever_is_typed_is_answered_quickly_and_without_a_fault() {
     let (app, _) = stocked().await;
     let long = "a".repeat(200);
     let many = "ab ".repeat(66);
+    // Written out, a word as long as no index takes.
+    let swells = format!("{}アア", "㌀".repeat(170));
     for q in [
         "'",
         "\"",
@@ -193,6 +195,7 @@ async fn whatever_is_typed_is_answered_quickly_and_without_a_fault() {
         "keyboard\\",
         "\u{10ffff}",
         "\u{fffe}",
+        &swells,
     ] {
         let started = std::time::Instant::now();
         search(&app, q).await;

@@ -2,9 +2,13 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection};
 
 use super::{get, start};
-use crate::support::products::{draft, with};
+use crate::support::{
+    eventually,
+    products::{draft, path, with},
+};
 
 #[tokio::test]
 async fn a_writer_says_what_was_read_and_stock_does_not_matter() {
@@ -65,6 +69,50 @@ async fn of_a_hundred_writers_with_one_tag_exactly_one_wins() {
 }
 
 #[tokio::test]
+async fn who_waits_while_a_product_moves_to_a_new_category_finds_it_there() {
+    let (app, staff) = start().await;
+    let product = app.product(&staff, &draft("KN-1")).await;
+    let mut other = PgConnection::connect_with(&app.pool.connect_options()).await.unwrap();
+    let moves = "begin;
+        insert into categories (id, path) values (gen_random_uuid(), 'new');
+        update products set version = version + 1,
+            category_id = (select id from categories where path = 'new')";
+    other.execute(moves).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    let commit = async {
+        eventually("two wait", async || app.count(waiting).await == 2).await;
+        other.execute("commit").await.unwrap();
+    };
+    let patch = json!({"name": "Patched"});
+    let patched = app.patch_product(&staff, &product, "*", &patch);
+    let (patched, booked, ()) =
+        tokio::join!(patched, app.adjustment(&staff, &product, 1).send(), commit);
+    assert_eq!(patched.expect(200).json()["category"], "new");
+    assert_eq!(booked.expect(200).json()["category"], "new");
+    assert_eq!(get(&app, &product).await.header("etag"), "\"3.2\"");
+}
+
+#[tokio::test]
+async fn an_archiver_that_waits_for_a_move_finds_the_product() {
+    let (app, staff) = start().await;
+    let product = app.product(&staff, &draft("KN-1")).await;
+    let mut other = PgConnection::connect_with(&app.pool.connect_options()).await.unwrap();
+    let moves = "begin;
+        update products set category_id = (select id from categories where path = 'home')";
+    other.execute(moves).await.unwrap();
+    let waiting = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    let commit = async {
+        eventually("one waits", async || app.count(waiting).await == 1).await;
+        other.execute("commit").await.unwrap();
+    };
+    let archive = app.call("DELETE", &path(&product)).bearer(&staff.access).send();
+    let (archived, ()) = tokio::join!(archive, commit);
+    archived.expect(204);
+}
+
+#[tokio::test]
 async fn what_cannot_be_patched_is_refused_with_its_field() {
     let (app, staff) = start().await;
     let product = app.product(&staff, &draft("KN-1")).await;
@@ -73,12 +121,12 @@ async fn what_cannot_be_patched_is_refused_with_its_field() {
         (json!({"archived": true}), "archived", "unknown_field"),
         (json!({"name": ""}), "name", "length"),
         (json!({"category": "x/"}), "category", "format"),
-        (json!({"price": {"amount": 5}}), "currency", "required"),
+        (json!({"price": {"amount": 5}}), "price.currency", "required"),
         (json!({"attributes": {"": 1}}), "attributes", "name"),
     ] {
         let answer = app.patch_product(&staff, &product, "*", &patch).await;
         let faults = answer.expect_problem(422, "VALIDATION_FAILED").faults();
-        assert!(faults[0].0.ends_with(field) && faults[0].1 == code, "{patch}: {faults:?}");
+        assert_eq!((faults[0].0.as_str(), faults[0].1.as_str()), (field, code), "{patch}");
     }
     let other = app.product(&staff, &with(draft("KN-2"), json!({"stock": 0}))).await;
     let taken = app.patch_product(&staff, &other, "*", &json!({"sku": "KN-1"})).await;
