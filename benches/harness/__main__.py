@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import queue_rows
 import rows
 from cached import cached
+from imports import imports
 from programs import REPO, Fleet
 
-GROUPS = ["requests", "cache", "limits", "starts", "floods", "alike", "jobs"]
+GROUPS = ["requests", "cache", "imports", "limits", "starts", "floods", "alike", "jobs"]
 
 
 @dataclass
@@ -96,6 +97,8 @@ def main():
         fleet.migrate()
     if "cache" in groups:
         table += cached(fleet, size, say)
+    if "imports" in groups:
+        table += imports(fleet, size, say)
     if "limits" in groups:
         table += rows.limits(fleet, size, say)
     if "starts" in groups and peaks:
@@ -106,7 +109,7 @@ def main():
         table += rows.alike(fleet, size, say)
     if "jobs" in groups:
         table += queue_rows.jobs(fleet, size, say)
-    order = ["P1", "P2", "P3", "P4", "P5", "P7", "P8", "P9", "P10", "P16", "P19", "P20", "A2", "A4", "valid"]
+    order = ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P14", "P15", "P16", "P19", "P20", "A2", "A4", "valid"]
     table.sort(key=lambda row: order.index(row.id) if row.id in order else len(order))
     notes = [
         machine(fleet.node),
