@@ -120,7 +120,7 @@ def main():
         f"machine before it: {load_before:.1f}",
     ]
     if load_before > 1:
-        notes.append("The machine was busy with other work: latencies (P19, A2, A4, P20) are void, ratios of CPU are noisy.")
+        notes.append("The machine was busy with other work: latencies (P19, A2, A4, J58, P20) are void, ratios of CPU are noisy.")
     notes += [f"{row.id}: {row.note}" for row in table if row.note]
     text = report(table, notes, size.quick)
     print(text)

@@ -80,9 +80,9 @@ def full_import(fleet, size, say):
     say(f"hello p99 {before:.2f} -> {p99:.2f} ms; the same file again: {again:.1f} s")
     return [
         Row("P14", f"import of {rows} rows / \\copy", [copied / seconds], 0.5, 0.8, at_least=True),
-        Row("C3", "hello p99 beside it / quiet", [p99 / before], 1.5, 1.5,
+        Row("J58", "hello p99 beside it / quiet", [p99 / before], 1.5, 1.5,
             note=f"{os.cpu_count()} cores for API, worker, Postgres and generator together"),
-        *[Row("C3", f"RSS of {name} above idle", [(peaks[name] - idle[name]) / MIB], 64, 64, "MiB") for name in idle],
+        *[Row("J58", f"RSS of {name} above idle", [(peaks[name] - idle[name]) / MIB], 64, 64, "MiB") for name in idle],
         Row("s", "import", [seconds], unit="s"),
         Row("s", "\\copy", [copied], unit="s"),
         Row("s", "the same file again, which changes nothing", [again], unit="s"),
