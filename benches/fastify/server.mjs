@@ -142,23 +142,26 @@ app.get('/api/v1/ping', answer({ pong: { type: 'boolean' }, user_id: text }), (r
   reply.send({ pong: true, user_id: request.actor?.sub })
 })
 
-const user = answer({
-  id: text, email: text, name: text, role: text, email_verified: { type: 'boolean' },
-  disabled: { type: 'boolean' }, created_at: text, updated_at: text,
+const integer = { type: 'integer' }
+const product = answer({
+  id: text, sku: text, name: text, description: text, category: text,
+  price: { type: 'object', properties: { amount: integer, currency: text } }, stock: integer,
+  attributes: { type: 'object', additionalProperties: true }, archived: { type: 'boolean' },
+  created_at: text, updated_at: text,
 })
-const find = {
-  name: 'find_user',
-  text: `select id, email, name, role, email_verified, disabled_at is not null as disabled, version, authz_version,
-                created_at, updated_at
-         from users where id = $1 and deleted_at is null`,
-}
-app.get('/api/v1/users/me', user, async (request, reply) => {
-  if (!request.actor) return reply.code(401).send({ code: 'UNAUTHENTICATED' })
-  const { rows } = await db.query({ ...find, values: [request.actor.sub] })
-  if (rows.length === 0) return reply.code(404).send({ code: 'NOT_FOUND' })
+// No amount comes near to where a double gets coarse.
+pg.types.setTypeParser(pg.types.builtins.INT8, Number)
+const find = { name: 'find_product', text: process.env.PRODUCT_SQL }
+app.get('/api/v1/products/:id', product, async (request, reply) => {
+  const { rows } = await db.query({ ...find, values: [request.params.id] })
   const row = rows[0]
-  reply.header('etag', `"${row.version}"`).header('cache-control', 'no-store')
-  return { ...row, created_at: row.created_at.toISOString(), updated_at: row.updated_at.toISOString() }
+  if (row === undefined || row.archived) return reply.code(404).send({ code: 'NOT_FOUND' })
+  reply.header('etag', `"${row.version}.${row.stock_version}"`)
+  reply.header('cache-control', 'public, no-cache').header('x-cache', 'bypass')
+  return {
+    ...row, price: { amount: row.price, currency: row.currency },
+    created_at: row.created_at.toISOString(), updated_at: row.updated_at.toISOString(),
+  }
 })
 
 app.get('/health/ready', async (_request, reply) => {

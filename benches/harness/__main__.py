@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import queue_rows
 import rows
 from cached import cached
+from imports import full_import, imports
 from programs import REPO, Fleet
 
-GROUPS = ["requests", "cache", "limits", "starts", "floods", "alike", "jobs"]
+# "full-import" is not among them: it takes ten minutes by itself.
+GROUPS = ["requests", "cache", "imports", "limits", "starts", "floods", "alike", "jobs"]
 
 
 @dataclass
@@ -79,7 +81,7 @@ def report(table, notes, quick):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--quick", action="store_true", help="reduced size; fails only beyond twice a gate")
-    arguments.add_argument("--only", default="", help="some of " + ",".join(GROUPS))
+    arguments.add_argument("--only", default="", help="some of " + ",".join([*GROUPS, "full-import"]))
     arguments.add_argument("--target", required=True)
     arguments.add_argument("--node", default="")
     options = arguments.parse_args()
@@ -96,6 +98,10 @@ def main():
         fleet.migrate()
     if "cache" in groups:
         table += cached(fleet, size, say)
+    if "imports" in groups:
+        table += imports(fleet, size, say)
+    if "full-import" in groups:
+        table += full_import(fleet, size, say)
     if "limits" in groups:
         table += rows.limits(fleet, size, say)
     if "starts" in groups and peaks:
@@ -106,7 +112,7 @@ def main():
         table += rows.alike(fleet, size, say)
     if "jobs" in groups:
         table += queue_rows.jobs(fleet, size, say)
-    order = ["P1", "P2", "P3", "P4", "P5", "P7", "P8", "P9", "P10", "P16", "P19", "P20", "A2", "A4", "valid"]
+    order = ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P14", "P15", "P16", "P19", "P20", "A2", "A4", "valid"]
     table.sort(key=lambda row: order.index(row.id) if row.id in order else len(order))
     notes = [
         machine(fleet.node),
@@ -114,7 +120,7 @@ def main():
         f"machine before it: {load_before:.1f}",
     ]
     if load_before > 1:
-        notes.append("The machine was busy with other work: latencies (P19, A2, A4, P20) are void, ratios of CPU are noisy.")
+        notes.append("The machine was busy with other work: latencies (P19, A2, A4, J58, P20) are void, ratios of CPU are noisy.")
     notes += [f"{row.id}: {row.note}" for row in table if row.note]
     text = report(table, notes, size.quick)
     print(text)

@@ -37,12 +37,12 @@ def cpu_per_request(program, path, seconds, token=None, paths=None):
     return used / done * 1e6
 
 
-def pgbench(fleet, user_id, seconds):
+def pgbench(fleet, script, product_id, seconds):
     """Microseconds of the client's CPU for the same row by key, prepared."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [
         "pgbench", "-n", "-M", "prepared", "-c", str(CONNECTIONS), "-j", "1", "-T", str(seconds),
-        "-D", f"user_id={user_id}", "-f", f"{REPO}/benches/row.sql", fleet.database,
+        "-D", f"id={product_id}", "-f", script, fleet.database,
     ]
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:

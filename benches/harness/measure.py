@@ -4,6 +4,8 @@ import os
 import threading
 from dataclasses import dataclass, field
 
+MIB = 1 << 20
+
 
 def _threads(pid):
     """Nanoseconds on a core by thread."""

@@ -9,9 +9,6 @@ import time
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PING = "/api/v1/ping"
-# A row by its key, and what it costs to be who asks for it: point these at GET /products/{id} and the ping without a
-# token once there is a catalogue, and benches/row.sql at its statement.
-ROW = "/api/v1/users/me"
 PASSWORD = "orbit-velvet-lantern-42"
 
 
@@ -22,10 +19,10 @@ def free_port():
 
 
 class Program:
-    def __init__(self, command, env, ready=PING, cwd=REPO):
+    def __init__(self, command, env, ready=PING, cwd=REPO, log=None):
         self.port = free_port()
         self.started = time.monotonic()
-        log = os.environ.get("BENCH_LOG")
+        log = log or os.environ.get("BENCH_LOG")
         sink = open(log, "ab") if log else subprocess.DEVNULL
         env = {"PATH": os.environ["PATH"], **env, "PORT": str(self.port)}
         self.process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
@@ -112,8 +109,16 @@ class Fleet:
         self.prefixes += 1
         return f"bench-{os.getpid()}-{self.prefixes}:"
 
-    def mainstay(self, **env):
-        return Program([f"{self.target}/mainstay", "serve"], self.env(**env), "/health/ready")
+    def mainstay(self, log=None, **env):
+        return Program([f"{self.target}/mainstay", "serve"], self.env(**env), "/health/ready", log=log)
+
+    def worker(self, **env):
+        return Program([f"{self.target}/mainstay", "worker"], self.env(**env), "/health/ready")
+
+    def staff(self, email):
+        """An account that may import."""
+        words = ["admin", "create-user", "--email", email, "--name", "Staff", "--role", "staff", "--if-missing"]
+        self.run("mainstay", *words, "--password-stdin", input=PASSWORD + "\n")
 
     def untold(self):
         return self.program("untold")
@@ -122,10 +127,10 @@ class Fleet:
         """One of benches/programs that is the product with something added."""
         return Program([f"{self.target}/{name}", *words], self.env(**env), "/health/ready")
 
-    def run(self, name, *words):
+    def run(self, name, *words, input=None):
         """The same, to its end."""
         env = {"PATH": os.environ["PATH"], **self.env()}
-        run = subprocess.run([f"{self.target}/{name}", *words], env=env, capture_output=True, text=True)
+        run = subprocess.run([f"{self.target}/{name}", *words], env=env, input=input, capture_output=True, text=True)
         if run.returncode:
             raise RuntimeError(f"{name} {words}: {run.stderr}")
 
@@ -141,8 +146,8 @@ class Fleet:
         command = [f"{self.target}/mainstay", "admin", "seed", "--products", str(products)]
         subprocess.run(command, env=env, check=True, capture_output=True)
 
-    def twin(self):
-        env = {"DATABASE_URL": self.database, "LIMIT": "1000000000", "NODE_ENV": "production"}
+    def twin(self, product_sql="select $1::text"):
+        env = {"DATABASE_URL": self.database, "LIMIT": "1000000000", "NODE_ENV": "production", "PRODUCT_SQL": product_sql}
         return self._node("server.mjs", env, "/health/ready")
 
     def bare_fastify(self):

@@ -1,24 +1,15 @@
 """P16: the job queue beside pgbench, which runs the very statements of the product for claiming and acknowledging."""
 
-import glob
-import json
 import re
 import subprocess
 import tempfile
 import time
 
 from measure import Row, median
-from programs import REPO
+from sql import line, sql, statement
 
 BATCH = 128
 KIND = "bench_nothing"
-
-
-def sql(fleet, text):
-    run = subprocess.run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", fleet.database], input=text, capture_output=True, text=True)
-    if run.returncode:
-        raise RuntimeError(f"psql: {run.stderr}")
-    return run.stdout.strip()
 
 
 def jobs(fleet, size, say):
@@ -79,16 +70,6 @@ def _drained(fleet, count):
     return _per_second(fleet, count)
 
 
-def _statement(words):
-    """A query of the product, as its macro has described it."""
-    for path in glob.glob(f"{REPO}/.sqlx/*.json"):
-        with open(path) as file:
-            query = json.load(file)["query"]
-        if all(word in query for word in words):
-            return query
-    raise RuntimeError(f"no query of the product has {words}")
-
-
 def _bound(query, *values):
     return re.sub(r"\$(\d)", lambda place: values[int(place[1]) - 1], query)
 
@@ -96,26 +77,22 @@ def _bound(query, *values):
 def _pgbench(fleet, transactions):
     _fill(fleet, transactions * BATCH)
     claim = _bound(
-        _statement(["as line(kind, priority)", "state = 'running'"]),
+        statement(["as line(kind, priority)", "state = 'running'"]),
         "'00000000-0000-0000-0000-000000000001'::uuid", "'bench'", f"'{{{KIND},{KIND},{KIND}}}'", "'{1,2,3}'", str(BATCH),
     )
     ids = ":ids::uuid[]"
     nulls = f"array_fill('null'::jsonb, array[cardinality({ids})])"
-    ack = _bound(_statement(["as done(id, fence, result)", "state = 'succeeded'"]), ids, ":fences::bigint[]", nulls)
+    ack = _bound(statement(["as done(id, fence, result)", "state = 'succeeded'"]), ids, ":fences::bigint[]", nulls)
     # An array of its own for each column, so that the next statement can name them.
     claim = f'with claimed as ({claim}) select array_agg("id: JobId") as ids, array_agg(fence) as fences from claimed'
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
-        script.write(f"{_line(claim)} \\gset\n{_line(ack)};\n")
+        script.write(f"{line(claim)} \\gset\n{line(ack)};\n")
         script.flush()
         command = ["pgbench", "-n", "-M", "prepared", "-c", "1", "-t", str(transactions), "-f", script.name, fleet.database]
         run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(f"pgbench: {run.stderr}")
     return _per_second(fleet, transactions * BATCH)
-
-
-def _line(query):
-    return " ".join(query.split())
 
 
 def _pickup(fleet, size):

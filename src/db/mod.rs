@@ -86,12 +86,14 @@ impl Db {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
     ) -> Result<T> {
         let watch = Watch::start(name);
-        let result = async {
+        // Boxed, as below: a conversation with Postgres is a future of many kilobytes, which callers
+        // would carry inside their own and copy whenever that is moved, even if it is never polled.
+        let result = Box::pin(async {
             let mut lease = self.lease().await?;
             let result = self.within(self.limits.read, work(&mut lease)).await;
             lease.give_back_unless_hung(&result);
             result
-        }
+        })
         .await;
         watch.stop(self.noting_outages(result))
     }
@@ -125,11 +127,11 @@ impl Db {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T>,
     ) -> Result<T> {
         let watch = Watch::start(name);
-        let result = on_commit::with_hooks(async {
+        let result = on_commit::with_hooks(Box::pin(async {
             let mut lease = self.begin().await?;
             let result = self.within(limit, work(&mut lease)).await;
             self.finish(lease, result).await
-        })
+        }))
         .await;
         watch.stop(self.noting_outages(result))
     }

@@ -296,9 +296,10 @@ impl Cache {
         };
         let begin = || {
             let (inner, key, tags, loading) = (inner.clone(), key.clone(), tags.to_vec(), load());
-            work::inherit(
-                async move { inner.obtain(family, &key, &tags, ask_redis, loading).await },
-            )
+            // Boxed, because it is moved many times until it runs.
+            let obtaining =
+                async move { inner.obtain(family, &key, &tags, ask_redis, loading).await };
+            work::inherit(Box::pin(obtaining))
         };
         inner.flights.board(&key, inner.marks.epoch(), usable, begin).await
     }
