@@ -84,7 +84,12 @@ impl Traffic {
         }
     }
 
-    async fn staff(&self, method: Method, path: &str, body: Option<Value>) -> Result<Reply, String> {
+    async fn staff(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Reply, String> {
         self.api.attempt(method, path, Some(&self.tokens.access), body).await
     }
 
