@@ -112,6 +112,6 @@ class Caller:
         if KEY.fullmatch(case.headers.get("Idempotency-Key", "")):
             case.headers["Idempotency-Key"] = str(uuid.uuid4())
         # And SKUs would be taken, of which a few cases are enough.
-        body = case.body
-        if isinstance(body, dict) and SKU.fullmatch(str(body.get("sku", ""))) and next(numbers) % 4:
-            case.body = {**body, "sku": f"SKU-{next(numbers)}"}
+        sku = case.body.get("sku") if isinstance(case.body, dict) else None
+        if isinstance(sku, str) and SKU.fullmatch(sku) and next(numbers) % 4:
+            case.body = {**case.body, "sku": f"SKU-{next(numbers)}"}
