@@ -209,11 +209,8 @@ async fn work(app: &App) -> Result<ExitCode, Failure> {
 
 async fn migrate(app: &App, command: Migrate) -> Result<ExitCode, Failure> {
     match command {
-        Migrate::Up => {
-            migrations::up(&app.config.database).await?;
-            migration_status(app).await
-        }
-        Migrate::Status => migration_status(app).await,
+        Migrate::Up => show(&migrations::up(&app.config.database).await?),
+        Migrate::Status => show(&migrations::status(&app.db).await?),
         Migrate::Wait { timeout } => {
             let wait = async {
                 while !migrations::status(&app.db).await.is_ok_and(|s| s.pending().is_empty()) {
@@ -227,8 +224,7 @@ async fn migrate(app: &App, command: Migrate) -> Result<ExitCode, Failure> {
     }
 }
 
-async fn migration_status(app: &App) -> Result<ExitCode, Failure> {
-    let status = migrations::status(&app.db).await?;
+fn show(status: &migrations::Status) -> Result<ExitCode, Failure> {
     for (version, description) in &status.known {
         let state = if status.applied.contains(version) { "applied" } else { "missing" };
         print(&format!("{version:04} {state} {description}"))?;

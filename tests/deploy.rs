@@ -205,4 +205,5 @@ fn promtool_accepts_the_rules() {
     };
     promtool(["check", "rules"], ALERTS);
     promtool(["check", "config"], "deploy/prometheus/prometheus.yml");
+    promtool(["test", "rules"], "deploy/prometheus/alerts_test.yml");
 }

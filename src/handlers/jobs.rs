@@ -204,6 +204,12 @@ impl std::convert::From<QueueName> for Queue {
         ("get_job" = (operation_id = "get_job",
             parameters(("id" = "$response.body#/data/0/id")),
             description = "The first job of the page.")),
+        ("cancel_job" = (operation_id = "cancel_job",
+            parameters(("id" = "$response.body#/data/0/id")),
+            description = "Cancels the first job of the page, if it has not ended.")),
+        ("retry_job" = (operation_id = "retry_job",
+            parameters(("id" = "$response.body#/data/0/id")),
+            description = "Makes the first job of the page due now, if it waits or is dead.")),
     ))))]
 pub async fn list(
     State(services): State<Services>,

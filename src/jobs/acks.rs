@@ -59,6 +59,21 @@ fn count(batch: &[Ack], done: &[JobId]) {
     }
 }
 
+/// All that [`finished`] is told.
+const OUTCOMES: [&str; 7] =
+    ["succeeded", "retried", "dead", "cancelled", "lost", "rescued", "killed_workers"];
+
+/// At zero before anything has ended: an alert sees no increase in a series that begins with one.
+pub fn none_finished_yet(kinds: impl Iterator<Item = &'static str>) {
+    for kind in kinds {
+        for outcome in OUTCOMES {
+            metrics::counter!(names::JOBS_FINISHED, "kind" => kind, "outcome" => outcome)
+                .increment(0);
+        }
+    }
+    metrics::counter!(names::JOBS_LEASES_LOST).increment(0);
+}
+
 pub fn finished(kind: &str, outcome: &'static str) {
     metrics::counter!(names::JOBS_FINISHED, "kind" => kind.to_owned(), "outcome" => outcome)
         .increment(1);

@@ -36,14 +36,18 @@ impl Status {
     }
 }
 
-/// Applies what is missing. Waits for another instance that does so, trying again and again
-/// instead of standing in the queue of a lock.
-pub async fn up(config: &config::Database) -> Result<()> {
+/// Applies what is missing, and tells how far the database is then. Waits for another instance
+/// that does so, trying again and again instead of standing in the queue of a lock. Before the
+/// first migration the service's own role may not even exist: all of it is the migrator's.
+pub async fn up(config: &config::Database) -> Result<Status> {
     let mut conn = connect(config).await?;
     while !try_lock(&mut conn).await? {
         tokio::time::sleep(RETRY).await;
     }
-    let result = apply(&mut conn, config).await;
+    let result = match apply(&mut conn, config).await {
+        Ok(()) => status_on(&mut conn).await,
+        Err(error) => Err(error),
+    };
     // The lock ends with the connection, whatever happens.
     let _ = conn.close().await;
     result

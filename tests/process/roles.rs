@@ -20,7 +20,11 @@ async fn the_service_needs_no_right_beyond_those_of_its_role() {
     let services = Services::private_postgres();
     let owner = services.database();
     let owners = services.settings();
-    run(&owners, &["migrate", "up"]).expect("migrate up by the first owner");
+    let first = owners
+        .clone()
+        .set("DATABASE_URL", sign_in_as(&owner.url, "mainstay_app", "there is none yet"))
+        .set("DATABASE_MIGRATION_URL", &owner.url);
+    run(&first, &["migrate", "up"]).expect("migrate up by the first owner");
     for _ in 0..2 {
         execute(&mut owner.connect().await, ROLES).await;
     }

@@ -10,7 +10,7 @@ use crate::support::{
 
 /// Skipped with a word where there is no npm.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_generated_typescript_client_signs_in_and_walks_a_list() {
+async fn a_generated_typescript_client_signs_in_and_walks_lists() {
     let database = Database::create().await;
     let settings = Settings::new(&database.url);
     let instance = Instance::ready(&settings).await;
@@ -28,5 +28,5 @@ async fn a_generated_typescript_client_signs_in_and_walks_a_list() {
     let skipped = said.err.contains("skipped: ");
     say(said.all().trim());
     assert!(said.success, "{}", said.all());
-    assert!(skipped || said.out.contains("walked 5 users"), "{}", said.all());
+    assert!(skipped || said.out.contains("walked 5 users and 5 products"), "{}", said.all());
 }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./api.js";
 
+type Product = components["schemas"]["Product"];
 type User = components["schemas"]["User"];
 
 function required(name: string): string {
@@ -23,22 +24,48 @@ async function signIn(): Promise<string> {
   return data.access_token;
 }
 
+type Page<T> = { data: T[]; next_cursor: string | null };
+
 /** All pages of two, by the cursor. */
-async function walk(authorization: string): Promise<User[]> {
-  const all: User[] = [];
+async function walk<T>(fetchPage: (query: { limit: number; cursor?: string }) => Promise<Page<T>>): Promise<T[]> {
+  const all: T[] = [];
   let cursor: string | null | undefined;
   do {
-    const query = { limit: 2, ...(cursor ? { cursor } : {}) };
-    const { data, error } = await api.GET("/api/v1/users", {
-      params: { query },
-      headers: { authorization },
-    });
-    assert.ok(data, `the list is refused: ${error?.code}`);
-    assert.ok(data.data.length <= 2);
-    all.push(...data.data);
-    cursor = data.next_cursor;
+    const page = await fetchPage({ limit: 2, ...(cursor ? { cursor } : {}) });
+    assert.ok(page.data.length <= 2);
+    all.push(...page.data);
+    cursor = page.next_cursor;
   } while (cursor);
   return all;
+}
+
+async function pageOfUsers(query: { limit: number; cursor?: string }): Promise<Page<User>> {
+  const { data, error } = await api.GET("/api/v1/users", { params: { query }, headers: { authorization } });
+  assert.ok(data, `the list is refused: ${error?.code}`);
+  return data;
+}
+
+/** Cheapest first, to whom it may concern: nobody is signed in. */
+async function pageOfProducts(query: { limit: number; cursor?: string }): Promise<Page<Product>> {
+  const { data, error } = await api.GET("/api/v1/products", {
+    params: { query: { ...query, category: "walk/of-client", sort: "price" } },
+  });
+  assert.ok(data, `the products are refused: ${error?.code}`);
+  return data;
+}
+
+async function addProduct(n: number): Promise<Product> {
+  const { data, error } = await api.POST("/api/v1/products", {
+    body: {
+      sku: `WALK-${n}`,
+      name: `Walking stick ${n}`,
+      category: "walk/of-client",
+      price: { amount: 1000 - n, currency: "EUR" },
+    },
+    headers: { authorization },
+  });
+  assert.ok(data, `the product is refused: ${error?.code}`);
+  return data;
 }
 
 const { data: pong } = await api.GET("/api/v1/ping");
@@ -49,7 +76,7 @@ assert.equal(refused.response.status, 401);
 assert.equal(refused.error?.code, "UNAUTHENTICATED");
 
 const authorization = `Bearer ${await signIn()}`;
-const users = await walk(authorization);
+const users = await walk(pageOfUsers);
 assert.ok(users.length > 2, "there is more than a page");
 assert.equal(new Set(users.map((user) => user.id)).size, users.length, "a user came twice");
 
@@ -60,4 +87,9 @@ const one = await api.GET("/api/v1/users/{id}", {
   headers: { authorization },
 });
 assert.deepEqual(one.data, first);
-console.log(`signed in and walked ${users.length} users`);
+
+const added: Product[] = [];
+for (const n of [1, 2, 3, 4, 5]) added.push(await addProduct(n));
+const products = await walk(pageOfProducts);
+assert.deepEqual(products, added.reverse(), "not all of the category, cheapest first");
+console.log(`signed in and walked ${users.length} users and ${products.length} products`);

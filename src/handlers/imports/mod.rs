@@ -155,7 +155,8 @@ impl ImportQuery {
 }
 
 /// The file as a part of a form.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "for the API description")]
 pub struct ImportForm {
     #[schema(content_media_type = "text/csv")]
@@ -179,6 +180,9 @@ pub struct ImportForm {
     responses((status = 202, description = "The file has come whole, and waits for a worker", body = Import,
         headers(("Location")), links(
         ("get_import" = (operation_id = "get_import", parameters(("id" = "$response.body#/id")))),
+        ("cancel_import" = (operation_id = "cancel_import",
+            parameters(("id" = "$response.body#/id")),
+            description = "Cancels it, if it has not ended.")),
     ))))]
 pub async fn create(
     State(services): State<Services>,

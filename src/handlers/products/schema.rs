@@ -3,13 +3,13 @@
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ObjectBuilder, RefOr, Schema,
+        Object, ObjectBuilder, RefOr, Schema,
         schema::{AdditionalProperties, Type},
     },
 };
 
 use crate::{
-    domain::products::{CURRENCIES, MAX_ATTRIBUTES},
+    domain::products::{CURRENCIES, MAX_ATTRIBUTES, MAX_NAME_OF_ATTRIBUTE},
     handlers::users::plain_text,
 };
 
@@ -45,6 +45,15 @@ fn one_line(description: &str, example: &str) -> ObjectBuilder {
         .examples([example])
 }
 
+fn name_of_attribute() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(MAX_NAME_OF_ATTRIBUTE))
+        .pattern(Some(r"^[^\u0000-\u001F\u007F-\u009F]*$"))
+        .build()
+}
+
 schemas! {
     /// A name that people read.
     ProductNameSchema "ProductName"
@@ -74,6 +83,7 @@ schemas! {
             .schema_type(Type::Object)
             .additional_properties(Some(AdditionalProperties::FreeForm(true)))
             .max_properties(Some(MAX_ATTRIBUTES))
+            .property_names(Some(name_of_attribute()))
             .description(Some(
                 "Names of 1 to 64 characters; values nested at most three deep; 8 KiB in all.",
             ));

@@ -53,6 +53,7 @@ struct Life {
 impl Worker {
     /// Until `stop`; then drains.
     pub async fn run(self, stop: CancellationToken) {
+        acks::none_finished_yet(self.registry.policies().keys().copied());
         while !stop.is_cancelled() {
             let registered = stop.run_until_cancelled(self.register(&stop)).await;
             let Some((life, acker)) = registered else { return };

@@ -238,13 +238,17 @@ fn header((name, description, example): &(&str, &str, &str)) -> Header {
         .build()
 }
 
+/// Of keys, bare or in quotes.
+const KEY_PATTERN: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#;
+
 fn parameter((name, description, example): &(&str, &str, &str)) -> Parameter {
+    let pattern = (*name == KEY).then_some(KEY_PATTERN);
     ParameterBuilder::new()
         .name(*name)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(*description))
-        .schema(Some(text()))
+        .schema(Some(text().pattern(pattern)))
         .example(Some(json!(example)))
         .build()
 }
