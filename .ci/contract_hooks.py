@@ -16,7 +16,7 @@ BASE = os.environ["CONTRACT_URL"]
 BINARY = os.environ["CONTRACT_BINARY"]
 PASSWORD = "orbit-velvet-lantern-42"
 # After these the administrator may be none any more, or be signed out.
-MAY_END_IT = {"update_user", "delete_user", "end_session", "end_user_sessions", "update_own_user", "login_user"}
+MAY_END_IT = {"update_user", "delete_user", "end_session", "end_user_sessions"}
 # After these the token that was sent is of no use to the next case.
 ENDS_ITS_CALLER = {"logout_session", "logout_all_sessions", "change_password", "delete_own_user"}
 

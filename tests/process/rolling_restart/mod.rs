@@ -30,10 +30,12 @@ struct Fleet {
 impl Fleet {
     async fn start(retries: bool) -> Option<Self> {
         let database = Database::create().await;
-        // A new instance has no connections yet, and a busy machine takes its time to open them.
+        // A busy machine takes its time to open the connections of a new instance, and to end the
+        // transaction of a change that another one of the same account waits for.
         let settings = Settings::new(&database.url)
             .with_redis()
             .set("APP__DATABASE__ACQUIRE_TIMEOUT", "4s")
+            .set("APP__DATABASE__LOCK_TIMEOUT", "4s")
             .set("APP__SERVER__DRAIN_DELAY", "2s");
         let ports: Vec<_> = (0..INSTANCES).map(|_| free_port()).collect();
         let mut instances = Vec::new();
