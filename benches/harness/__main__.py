@@ -91,11 +91,10 @@ def main():
     cores = len(os.sched_getaffinity(0))
     began, load_before = time.monotonic(), os.getloadavg()[0]
     table, peaks = [], None
+    fleet.migrate()
     if "requests" in groups:
         found, peaks = rows.per_request(fleet, size, say)
         table += found
-    else:
-        fleet.migrate()
     if "cache" in groups:
         table += cached(fleet, size, say)
     if "imports" in groups:

@@ -118,7 +118,7 @@ def contents(fleet):
 
 def empty(fleet):
     """No products, and nothing left to write of those that were there."""
-    sql(fleet, f"truncate products, stock_movements, search_words, imports cascade; {csv_files.categories()}; checkpoint;")
+    sql(fleet, f"truncate categories, products, stock_movements, search_words, imports cascade; {csv_files.categories()}; checkpoint;")
 
 
 def copy(fleet, path):
