@@ -20,7 +20,7 @@ MAY_END_IT = {"update_user", "delete_user", "end_session", "end_user_sessions"}
 # After these the token that was sent is of no use to the next case.
 ENDS_ITS_CALLER = {"logout_session", "logout_all_sessions", "change_password", "delete_own_user"}
 
-KEY = re.compile(r"[!#-~][!-~]{0,254}")
+KEY = re.compile(r'[!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}"')
 SKU = re.compile(r"[!-~]{1,64}")
 
 numbers = itertools.count()

@@ -14,7 +14,7 @@ use validator::Validate;
 
 use super::{
     extract::{From, Staff},
-    products::ProductBody,
+    products::{ProductBody, schema::CategoryPathSchema},
     query::Query,
 };
 use crate::{
@@ -52,7 +52,7 @@ pub struct ExportQuery {
     #[param(inline)]
     format: Option<ExportFormat>,
     /// Only products of this category, or of one below it.
-    #[param(max_length = 255, example = "home/kitchen")]
+    #[param(value_type = Option<CategoryPathSchema>, example = "home/kitchen")]
     category: Option<String>,
     /// Words that all have to occur, as in a list.
     #[validate(length(max = 200, message = "must have at most 200 characters"))]

@@ -36,7 +36,7 @@ use crate::{
 
 mod categories;
 mod list;
-mod schema;
+pub(super) mod schema;
 
 use schema::{
     AttributesSchema, CategoryPathSchema, CurrencySchema, ProductNameSchema, ReasonSchema,
