@@ -38,12 +38,27 @@ async fn the_jobs_of_a_killed_worker_run_again_within_a_minute() {
 #[tokio::test]
 async fn a_worker_that_was_stopped_and_continued_changes_nothing() {
     let (database, settings) = stage().await;
-    let mut sleeper = Worker::start(&settings);
-    enqueue(&database, &Effect { wait_ms: 1500 }, 4).await;
-    runs(&database, 4).await;
+    stop_and_continue(&database, &settings, Duration::ZERO).await;
+}
+
+#[tokio::test]
+#[ignore = "full size: make faults"]
+async fn a_worker_that_was_stopped_for_two_minutes_changes_nothing() {
+    let (database, settings) = stage().await;
+    let settings = settings.set("APP__JOBS__LEASE", "15s");
+    stop_and_continue(&database, &settings, Duration::from_secs(120)).await;
+}
+
+/// Stopped for `least`, and until a successor has done its jobs.
+async fn stop_and_continue(database: &Database, settings: &Settings, least: Duration) {
+    let mut sleeper = Worker::start(settings);
+    enqueue(database, &Effect { wait_ms: 1500 }, 4).await;
+    runs(database, 4).await;
     sleeper.signal("STOP");
-    let _successor = Worker::start(&settings);
-    until_all_have_ended(&database, Duration::from_secs(30)).await;
+    let stopped = Instant::now();
+    let _successor = Worker::start(settings);
+    until_all_have_ended(database, Duration::from_secs(30) + least).await;
+    tokio::time::sleep(least.saturating_sub(stopped.elapsed())).await;
     sleeper.signal("CONT");
     // It finds its jobs taken, starts anew, and works again.
     eventually("it is a worker again", async || {
@@ -51,10 +66,10 @@ async fn a_worker_that_was_stopped_and_continued_changes_nothing() {
     })
     .await;
     assert!(sleeper.exited().is_none());
-    each_effect_happened_once(&database, 4).await;
-    enqueue(&database, &Effect { wait_ms: 0 }, 50).await;
-    until_all_have_ended(&database, Duration::from_secs(30)).await;
-    each_effect_happened_once(&database, 54).await;
+    each_effect_happened_once(database, 4).await;
+    enqueue(database, &Effect { wait_ms: 0 }, 50).await;
+    until_all_have_ended(database, Duration::from_secs(30)).await;
+    each_effect_happened_once(database, 54).await;
 }
 
 #[tokio::test]
