@@ -1,6 +1,7 @@
 //! A value with what decides for how long it counts.
 
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,9 +13,9 @@ use tokio::time::Instant;
 
 use super::{Rendered, Tag};
 
-/// The part of its life after which a value may be refreshed; the moment is drawn between this
-/// and its end.
-const REFRESH_FROM: f64 = 0.75;
+/// The parts of its life between which the moment is drawn from which a value is refreshed. The
+/// rest is for who asks for it now and then, and for the load.
+const REFRESH: Range<f64> = 0.75..0.95;
 /// A refresh that came to nothing is tried again after so long.
 const REFRESH_AGAIN: Duration = Duration::from_secs(1);
 /// What an entry takes beside its text.
@@ -65,7 +66,8 @@ impl Entry {
         // That nothing is there is neither refreshed nor served for longer.
         let (refresh_after, expires_after, gone_after) = match value {
             Some(_) => {
-                (ttl.mul_f64(REFRESH_FROM + (1.0 - REFRESH_FROM) * draw), ttl, ttl + stale_ttl)
+                let moment = REFRESH.start + (REFRESH.end - REFRESH.start) * draw;
+                (ttl.mul_f64(moment), ttl, ttl + stale_ttl)
             }
             None => (absent_ttl, absent_ttl, absent_ttl),
         };
@@ -147,7 +149,7 @@ mod tests {
     async fn a_value_ages_expires_and_is_gone() {
         let ages = [Some(Phase::Fresh), Some(Phase::Ageing), Some(Phase::Expired), None];
         assert_eq!(phases(&entry(true, 0.0), [44.9, 45.1, 60.5, 61.0]), ages);
-        assert_eq!(phases(&entry(true, 0.8), [56.9, 57.1, 60.0, 61.0]), ages);
+        assert_eq!(phases(&entry(true, 0.8), [54.5, 54.7, 60.0, 61.0]), ages);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,13 +1,14 @@
-//! One load of a key at a time. It runs in a task of its own, which belongs to all who wait for
-//! it: whoever leaves takes nobody along, and with the last one it stops.
+//! One load of a key at a time. It belongs to all who wait for it, and whoever of them is awake
+//! drives it: whoever leaves takes nobody along, and with the last one it stops.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{sync::watch, time::Instant};
-use tokio_util::task::AbortOnDropHandle;
+use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
+use tokio::time::Instant;
 
 use super::Rendered;
 use crate::error::{Error, Result};
@@ -37,6 +38,7 @@ pub struct Landed {
 }
 
 type Report = std::result::Result<Outcome, Arc<Failure>>;
+type Load = BoxFuture<'static, Report>;
 
 /// The error goes to one of those who waited, with its cause; the others get one that looks alike.
 struct Failure {
@@ -45,21 +47,20 @@ struct Failure {
 }
 
 #[derive(Clone, Default)]
-pub struct Flights(Arc<Mutex<HashMap<Arc<str>, Flight>>>);
+pub struct Flights(Arc<Mutex<Schedule>>);
+
+#[derive(Default)]
+struct Schedule {
+    flights: HashMap<Arc<str>, Flight>,
+    begun: u64,
+}
 
 /// A load under way, as those who come later find it.
 struct Flight {
+    number: u64,
     epoch: u64,
     began: Instant,
-    report: watch::Receiver<Option<Report>>,
-    task: Weak<AbortOnDropHandle<()>>,
-}
-
-/// A place in it.
-struct Seat {
-    report: watch::Receiver<Option<Report>>,
-    _task: Arc<AbortOnDropHandle<()>>,
-    coalesced: bool,
+    load: WeakShared<Load>,
 }
 
 impl Flights {
@@ -75,81 +76,67 @@ impl Flights {
     where
         F: Future<Output = Result<Outcome>> + Send + 'static,
     {
-        let mut seat = self.seat(key, epoch, usable, begin);
-        let report = match seat.report.wait_for(Option::is_some).await {
-            Ok(report) => report.clone(),
-            Err(_) => None,
-        };
-        let Outcome { value, source, kept } = match report {
-            Some(Ok(outcome)) => outcome,
-            Some(Err(failure)) => return Err(failure.tell()),
-            None => return Err(Error::internal("a load ended without a word")),
-        };
-        Ok(Landed { value, source, kept, coalesced: seat.coalesced })
+        let (load, coalesced) = self.seat(key, epoch, usable, begin);
+        match load.await {
+            Ok(Outcome { value, source, kept }) => Ok(Landed { value, source, kept, coalesced }),
+            Err(failure) => Err(failure.tell()),
+        }
     }
 
+    /// The load, and whether somebody else has begun it.
     fn seat<F>(
         &self,
         key: &Arc<str>,
         epoch: u64,
         usable: impl Fn(u64, Instant) -> bool,
         begin: impl FnOnce() -> F,
-    ) -> Seat
+    ) -> (Shared<Load>, bool)
     where
         F: Future<Output = Result<Outcome>> + Send + 'static,
     {
-        let mut flights = self.flights();
-        let under_way = flights.get(key).filter(|flight| usable(flight.epoch, flight.began));
-        if let Some(flight) = under_way
-            && let Some(task) = flight.task.upgrade()
-        {
-            return Seat { report: flight.report.clone(), _task: task, coalesced: true };
+        let mut schedule = self.schedule();
+        let under_way = schedule.flights.get(key);
+        let under_way = under_way.filter(|flight| usable(flight.epoch, flight.began));
+        if let Some(load) = under_way.and_then(|flight| flight.load.upgrade()) {
+            return (load, true);
         }
-        let (sender, report) = watch::channel(None);
-        let task = tokio::spawn(self.clone().run(key.clone(), sender, begin()));
-        let task = Arc::new(AbortOnDropHandle::new(task));
-        let flight = Flight {
-            epoch,
-            began: Instant::now(),
-            report: report.clone(),
-            task: Arc::downgrade(&task),
-        };
-        flights.insert(key.clone(), flight);
-        Seat { report, _task: task, coalesced: false }
-    }
-
-    async fn run(
-        self,
-        key: Arc<str>,
-        sender: watch::Sender<Option<Report>>,
-        load: impl Future<Output = Result<Outcome>>,
-    ) {
-        let landing = Landing { flights: self, key, sender };
-        let report = load.await.map_err(|error| Arc::new(Failure::new(error)));
-        // Off the list first: who comes now finds the value in the cache.
-        let sender = landing.sender.clone();
-        drop(landing);
-        sender.send_replace(Some(report));
+        schedule.begun += 1;
+        let number = schedule.begun;
+        let landing = Landing { flights: self.clone(), key: key.clone(), number };
+        let load = run(landing, begin()).boxed().shared();
+        // It is there until it has been awaited.
+        if let Some(weak) = load.downgrade() {
+            let flight = Flight { number, epoch, began: Instant::now(), load: weak };
+            schedule.flights.insert(key.clone(), flight);
+        }
+        (load, false)
     }
 
     /// No entry is ever half made, so a poisoned lock guards whole ones.
-    fn flights(&self) -> MutexGuard<'_, HashMap<Arc<str>, Flight>> {
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Off the list first, then the answer: who comes now finds the value in the cache.
+async fn run(landing: Landing, load: impl Future<Output = Result<Outcome>>) -> Report {
+    let landed = AssertUnwindSafe(load).catch_unwind().await;
+    drop(landing);
+    let panicked = |_| Err(Error::internal("a load panicked"));
+    landed.unwrap_or_else(panicked).map_err(|error| Arc::new(Failure::new(error)))
 }
 
 /// Takes the flight off the list however it ends, unless a later one has taken its place.
 struct Landing {
     flights: Flights,
     key: Arc<str>,
-    sender: watch::Sender<Option<Report>>,
+    number: u64,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mine = self.sender.subscribe();
-        let mut flights = self.flights.flights();
-        if flights.get(&self.key).is_some_and(|flight| flight.report.same_channel(&mine)) {
+        let flights = &mut self.flights.schedule().flights;
+        if flights.get(&self.key).is_some_and(|flight| flight.number == self.number) {
             flights.remove(&self.key);
         }
     }

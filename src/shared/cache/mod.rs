@@ -296,10 +296,9 @@ impl Cache {
         };
         let begin = || {
             let (inner, key, tags, loading) = (inner.clone(), key.clone(), tags.to_vec(), load());
-            // Boxed, because it is moved many times until it runs.
-            let obtaining =
-                async move { inner.obtain(family, &key, &tags, ask_redis, loading).await };
-            work::inherit(Box::pin(obtaining))
+            work::inherit(
+                async move { inner.obtain(family, &key, &tags, ask_redis, loading).await },
+            )
         };
         inner.flights.board(&key, inner.marks.epoch(), usable, begin).await
     }
@@ -355,10 +354,12 @@ impl Inner {
             return None;
         }
         let value = Some(Arc::new(found.value));
-        let draw = self.draw(key);
-        let entry = Entry::new(value.clone(), tags, epoch, known, self.lifetimes, draw);
-        entry.claim_sharing();
-        self.remember(key, Arc::new(entry));
+        if self.remembers() {
+            let draw = self.draw(key);
+            let entry = Entry::new(value.clone(), tags, epoch, known, self.lifetimes, draw);
+            entry.claim_sharing();
+            self.memory.insert(key.clone(), Arc::new(entry));
+        }
         Some(Outcome { value, source: Source::Redis, kept: true })
     }
 
@@ -371,13 +372,13 @@ impl Inner {
         if family.sharing == Sharing::Always {
             self.share(family, key, &entry);
         }
-        self.remember(key, entry);
-    }
-
-    fn remember(&self, key: &Arc<str>, entry: Arc<Entry>) {
-        if self.settings.memory_bytes > 0 {
+        if self.remembers() {
             self.memory.insert(key.clone(), entry);
         }
+    }
+
+    fn remembers(&self) -> bool {
+        self.settings.memory_bytes > 0
     }
 
     /// Tells the other instances, unless they would not take it, for the feed has not caught up

@@ -83,7 +83,7 @@ impl Table {
         if self.0.gated.load(SeqCst) {
             self.0.gate.notified().await;
         }
-        tokio::task::yield_now().await;
+        sleep(Duration::from_millis(1)).await;
         watch.0 = None;
         Ok((value >= 0).then(|| rendered(value)))
     }
@@ -248,7 +248,7 @@ async fn a_failure_is_told_to_all_who_waited_and_is_not_kept() {
     let one = Instance::alone().await;
     let fail = async || {
         let load = || async {
-            tokio::task::yield_now().await;
+            sleep(Duration::from_millis(1)).await;
             Err(Error::unavailable("the disk is on fire"))
         };
         one.cache.get_or_load(&THINGS, "1", &[TAG], load).await.expect_err("failed")
