@@ -1,18 +1,20 @@
 //! Argon2id on threads of its own, with a bounded queue.
 //!
 //! A hash costs tens of milliseconds of one core and 19 MiB. A fixed number of threads, each
-//! with one block of memory that it uses again, bounds both however many log in at once. A place
+//! with one block of memory that it uses again while there is work, bounds both however many log
+//! in at once. A place
 //! in the queue is reserved before any other work is done for a password, so that what does not
 //! fit is refused at once and costs nothing else.
 
 use std::{
     num::NonZero,
-    sync::{Arc, mpsc},
+    sync::Arc,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version, password_hash::phc};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::crypto;
@@ -24,6 +26,11 @@ use crate::{
 
 const HASH_LEN: usize = 32;
 const SALT_LEN: usize = 16;
+/// A thread that had nothing to do for so long gives its memory back.
+const KEEP_MEMORY: Duration = Duration::from_secs(5);
+/// In blocks of 1 KiB: what is larger than 32 MiB glibc always maps by itself and gives back when
+/// it is freed; smaller ones it may keep for the next time. What is not touched costs nothing.
+const ALWAYS_MAPPED: usize = 33 * 1024;
 
 /// Argon2id costs (RFC 9106): memory in KiB, passes, one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +52,7 @@ type Task = Box<dyn FnOnce(&mut Vec<Block>) + Send>;
 
 #[derive(Clone)]
 pub struct PasswordHasher {
-    queue: mpsc::Sender<Task>,
+    queue: Sender<Task>,
     /// One for each password at work or waiting.
     places: Arc<Semaphore>,
     params: Params,
@@ -66,7 +73,7 @@ impl PasswordHasher {
         let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(HASH_LEN))
             .map_err(|error| Error::internal(error.to_string()))?;
         let threads = threads_or_default(threads);
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = crossbeam_channel::unbounded();
         spawn_threads(threads, receiver)?;
         let places = Arc::new(Semaphore::new(threads + queue.max(1)));
         let decoy = encode(&params, &[0; SALT_LEN], &[0; HASH_LEN])?.into();
@@ -131,8 +138,7 @@ fn threads_or_default(threads: usize) -> usize {
 }
 
 /// The threads end when the last `PasswordHasher` is dropped.
-fn spawn_threads(count: usize, receiver: mpsc::Receiver<Task>) -> Result<()> {
-    let receiver = Arc::new(std::sync::Mutex::new(receiver));
+fn spawn_threads(count: usize, receiver: Receiver<Task>) -> Result<()> {
     for index in 0..count {
         let receiver = receiver.clone();
         thread::Builder::new()
@@ -143,17 +149,27 @@ fn spawn_threads(count: usize, receiver: mpsc::Receiver<Task>) -> Result<()> {
     Ok(())
 }
 
-fn work_off(receiver: &std::sync::Mutex<mpsc::Receiver<Task>>) {
+fn work_off(receiver: &Receiver<Task>) {
     let mut memory = Vec::new();
-    loop {
-        let next = receiver.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).recv();
-        let Ok(task) = next else { return };
+    while let Some(task) = next(receiver, &mut memory) {
         // A panic in one hash must not take the thread from all the others.
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task(&mut memory)));
         if ran.is_err() {
             tracing::error!("a password hash panicked");
         }
     }
+}
+
+/// Gives the memory back while nobody comes; `None` at the end.
+fn next(receiver: &Receiver<Task>, memory: &mut Vec<Block>) -> Option<Task> {
+    if !memory.is_empty() {
+        match receiver.recv_timeout(KEEP_MEMORY) {
+            Ok(task) => return Some(task),
+            Err(RecvTimeoutError::Timeout) => *memory = Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    receiver.recv().ok()
 }
 
 fn argon2id(
@@ -163,6 +179,7 @@ fn argon2id(
     memory: &mut Vec<Block>,
 ) -> Result<[u8; HASH_LEN]> {
     if memory.len() < params.block_count() {
+        memory.reserve_exact(params.block_count().max(ALWAYS_MAPPED));
         memory.resize(params.block_count(), Block::default());
     }
     let mut out = [0; HASH_LEN];
