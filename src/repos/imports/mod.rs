@@ -321,10 +321,21 @@ pub async fn rejects_after(
     .await?)
 }
 
+/// An import that was failed because nobody works on it.
+pub struct Abandoned {
+    pub id: ImportId,
+    pub user_id: UserId,
+    /// Its file had come whole.
+    pub begun: bool,
+    /// Of its job, if that is there still.
+    pub request_id: Option<String>,
+}
+
 /// Fails what nobody works on: uploads of which nothing more came, whose keys are free then, and
-/// imports whose job is gone or dead. How many.
-pub async fn fail_abandoned(conn: &mut PgConnection, idle: Duration) -> Result<u64> {
-    let failed = sqlx::query!(
+/// imports whose job is gone or dead.
+pub async fn fail_abandoned(conn: &mut PgConnection, idle: Duration) -> Result<Vec<Abandoned>> {
+    let failed = sqlx::query_as!(
+        Abandoned,
         "update imports
          set state = 'failed', finished_at = now(), updated_at = now(),
              error_code = case when state = 'uploading' then 'upload_interrupted' else 'given_up' end,
@@ -338,10 +349,12 @@ pub async fn fail_abandoned(conn: &mut PgConnection, idle: Duration) -> Result<u
                and case when state = 'uploading' then updated_at < now() - make_interval(secs => $1)
                    else not exists (select from jobs where jobs.id = imports.job_id
                                     and jobs.state in ('pending', 'running')) end
-             order by updated_at limit 100 for update skip locked)",
+             order by updated_at limit 100 for update skip locked)
+         returning id as \"id: ImportId\", user_id as \"user_id: UserId\", job_id is not null as \"begun!\",
+             (select request_id from jobs where jobs.id = imports.job_id)",
         idle.as_secs_f64(),
     );
-    Ok(failed.execute(conn).await?.rows_affected())
+    Ok(failed.fetch_all(conn).await?)
 }
 
 /// Throws away imports that ended long ago; how many: [`BITE`] when there may be more.

@@ -156,14 +156,22 @@ impl Imports {
     pub async fn reap(&self) -> Result<()> {
         let Parts { db, settings, .. } = &*self.0;
         let idle = settings.abandoned_after();
-        db.autocommit("imports.fail_abandoned", async |conn| {
-            repos::imports::fail_abandoned(conn, idle).await
-        })
-        .await?;
+        db.tx("imports.fail_abandoned", async |tx| self.fail_abandoned(tx, idle).await).await?;
         let reap = async |conn: &mut PgConnection| repos::imports::chunks::reap(conn).await;
         while db.autocommit("imports.reap_chunks", reap).await? == repos::imports::chunks::BITE {}
         let reap = async |conn: &mut PgConnection| repos::imports::reap(conn, settings.keep).await;
         while db.autocommit("imports.reap", reap).await? == repos::imports::BITE {}
+        Ok(())
+    }
+
+    /// Of an upload nobody was told that it has begun.
+    async fn fail_abandoned(&self, tx: &mut PgConnection, idle: Duration) -> Result<()> {
+        let failed = repos::imports::fail_abandoned(tx, idle).await?;
+        for import in failed.into_iter().filter(|import| import.begun) {
+            let request_id = import.request_id.unwrap_or_else(|| "reaper".to_owned());
+            let origin = Origin { address: None, user_agent: None, request_id };
+            self.told(tx, import.id, import.user_id, Action::ImportFinished, &origin).await?;
+        }
         Ok(())
     }
 

@@ -212,6 +212,23 @@ async fn an_upload_that_breaks_off_leaves_nothing_and_one_whose_server_died_is_r
 }
 
 #[tokio::test]
+async fn that_an_import_without_a_job_has_failed_is_told_like_any_other_end() {
+    let app = TestApp::new().await;
+    let staff = app.staff("staff").await;
+    let import = app.import(&staff, "", format!("{HEAD}{}", rows(0, 1))).send().await.expect(202);
+    app.execute("update jobs set state = 'dead', finished_at = now()").await;
+    for _ in 0..2 {
+        app.app.services.imports.reap().await.unwrap();
+    }
+    let told = "select count(*) from outbox_events where type = 'import.finished' and payload->>'error' = 'given_up'";
+    assert_eq!(app.count(told).await, 1);
+    let told = "select count(*) from audit_events where action = 'import.finished'";
+    assert_eq!(app.count(told).await, 1);
+    let found = app.get(import.header("location")).bearer(&staff.access).send().await.expect(200);
+    assert_eq!(found.json()["error"]["code"], "given_up");
+}
+
+#[tokio::test]
 async fn the_same_key_gets_the_same_import() {
     let (app, staff) = start().await;
     let other = app.staff("other").await;
