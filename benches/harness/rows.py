@@ -20,9 +20,11 @@ def per_request(fleet, size, say):
     """P1 to P6, P10 and the peer's validity: CPU of the server per request; and RSS under all that load."""
     fleet.seed(100)
     counted = product.statements(fleet, say)
+    # Another process makes the token: the twin, whose memory is compared, knows no passwords either.
+    with fleet.mainstay() as program:
+        register(program, "ada@example.com")
+        token, user_id = sign_in(program, "ada@example.com")
     with fleet.mainstay(**product.UNCACHED) as ours, fleet.untold() as untold, fleet.bare() as bare:
-        register(ours, "ada@example.com")
-        token, user_id = sign_in(ours, "ada@example.com")
         with product.pgbench_script() as script:
             row_id = product.listed(ours, 1)[0]["id"]
             row = product.path(row_id)
@@ -154,7 +156,8 @@ def starts(fleet, size, say, peaks):
     mib = [peak / MIB for peak in peaks]
     return [
         Row("P20", "start to the first 200 on ready / Fastify", ratios, 0.3, 0.12),
-        Row("P20", "peak RSS under the load above / Fastify", [mib[0] / mib[1]], 0.3, 0.15),
+        Row("P20", "peak RSS under the load above / Fastify", [mib[0] / mib[1]], 0.3, 0.15,
+            note="both have served hello and the row by key; the token comes from another process"),
         Row("ms", "start to ready", [value * 1000 for value in ours], unit="ms"),
         Row("ms", "Fastify: start to ready", [value * 1000 for value in theirs], unit="ms"),
         Row("MiB", "peak RSS", mib[:1], unit="MiB"),
