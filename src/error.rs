@@ -180,6 +180,11 @@ impl Error {
         Self::of(Code::Overloaded).retry_after(Duration::from_secs(1))
     }
 
+    /// Another instance will do it.
+    pub fn shutting_down() -> Self {
+        Self::of(Code::ShuttingDown).retry_after(Duration::from_secs(1))
+    }
+
     /// Credentials were sent, and they do not hold (RFC 6750: `invalid_token`).
     pub fn bad_token() -> Self {
         let mut error = Self::new(Code::Unauthenticated, "the access token is not valid");

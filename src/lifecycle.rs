@@ -16,6 +16,8 @@ pub struct Lifecycle {
     draining: CancellationToken,
     /// Nothing new is taken.
     closing: CancellationToken,
+    /// What is not done by now will not be: whoever can still answer says so.
+    leaving: CancellationToken,
     /// Background loops end; cancelled when the last request is done.
     stopped: CancellationToken,
     /// Work that must finish: unsafe requests.
@@ -44,6 +46,10 @@ impl Lifecycle {
 
     pub fn closing(&self) -> &CancellationToken {
         &self.closing
+    }
+
+    pub fn leaving(&self) -> &CancellationToken {
+        &self.leaving
     }
 
     pub fn stopped(&self) -> &CancellationToken {

@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tokio::{task::JoinError, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     admission::Place,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     config::Server,
-    error::{Code, Error},
+    error::{Code, Error, Result},
     lifecycle::Lifecycle,
     telemetry::{metrics as names, work},
 };
@@ -64,8 +65,10 @@ impl Deadline {
         }
     }
 
-    /// Whoever takes a file ends it when it stands still; as long as it comes it may take its time.
-    async fn upload(&self, request: Request, inner: impl Inner) -> Response {
+    /// Whoever takes a file ends it when it stands still, or when the process goes ([`Leaving`]);
+    /// as long as it comes it may take its time.
+    async fn upload(&self, mut request: Request, inner: impl Inner) -> Response {
+        request.extensions_mut().insert(Leaving(self.lifecycle.leaving().clone()));
         let place = request.extensions().get::<Place>().cloned();
         let task = self.lifecycle.spawn(work::inherit(async move {
             let response = inner.run(request).await;
@@ -73,6 +76,20 @@ impl Deadline {
             response
         }));
         task.await.unwrap_or_else(rethrow)
+    }
+}
+
+/// For those who take a file, which no deadline ends: when the process will not wait any longer.
+#[derive(Clone)]
+pub struct Leaving(CancellationToken);
+
+impl Leaving {
+    /// What `work` gives, unless the process goes first.
+    pub async fn before<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.0.cancelled() => Err(Error::shutting_down()),
+        }
     }
 }
 

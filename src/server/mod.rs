@@ -10,7 +10,7 @@ use std::{
 
 use axum::Router;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -29,6 +29,8 @@ use connection::Timers;
 use door::Door;
 
 const BACKLOG: i32 = 4096;
+/// For answers to those whose work will not be done.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How the process ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,9 +107,15 @@ async fn drain(
         life.finish_work().await;
         life.stop().await;
     };
-    match timeout(server.shutdown_timeout, finish).await {
-        Ok(()) => Exit::Clean,
-        Err(_) => Exit::Forced,
+    let last_words = LAST_WORDS.min(server.shutdown_timeout / 2);
+    let leave = async {
+        tokio::time::sleep(server.shutdown_timeout - last_words).await;
+        life.leaving().cancel();
+        tokio::time::sleep(last_words).await;
+    };
+    tokio::select! {
+        () = finish => Exit::Clean,
+        () = leave => Exit::Forced,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Imports: files of products, uploaded and then read in the background.
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
@@ -27,6 +27,7 @@ use crate::{
         imports::{self, ImportMode, ImportState, Options},
     },
     error::{Error, Result},
+    middleware::deadline::Leaving,
     services::{
         Services,
         imports::{Begun, Upload},
@@ -189,6 +190,7 @@ pub async fn create(
     Staff(actor): Staff,
     From(origin): From,
     Query(query): Query<ImportQuery>,
+    Extension(leaving): Extension<Leaving>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response> {
@@ -200,7 +202,7 @@ pub async fn create(
     match services.imports.begin(&actor, options, claim.as_ref()).await? {
         Begun::Known(import) => Ok(accepted(*import, true)),
         Begun::Upload(mut upload) => {
-            let received = receive(&mut upload, file).await;
+            let received = leaving.before(receive(&mut upload, file)).await;
             let queued = match received {
                 Ok(()) => upload.finish(&actor, &origin).await,
                 Err(error) => Err(error),
