@@ -18,6 +18,7 @@ pub mod mail_tokens;
 pub mod page;
 pub mod password;
 pub mod products;
+pub mod strict_json;
 pub mod text;
 pub mod throttle;
 pub mod users;

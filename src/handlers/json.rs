@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use validator::{Validate, ValidationErrors, ValidationErrorsKind};
 
-use super::strict_json::{self, Refusal};
 use crate::{
+    domain::strict_json::{self, Refusal},
     error::{Code, Error, FieldError, Result},
     middleware::body_limit,
 };

@@ -19,6 +19,5 @@ pub mod pages;
 pub mod products;
 pub mod query;
 pub mod sessions;
-pub mod strict_json;
 pub mod time;
 pub mod users;
