@@ -83,9 +83,9 @@ impl Freshness {
                 continue;
             };
             with_scope(kind, *key, |scope| self.cache.apply(*id, scope));
-            // After a start the feed tells the past hour, which nobody has waited for.
+            // After a start, and after a restore, the feed tells the past hour, which nobody has waited for.
             let lag = news.now - *at;
-            if lag < TimeDelta::seconds(30) {
+            if !news.first && lag < TimeDelta::seconds(30) {
                 let lag = lag.to_std().unwrap_or_default();
                 metrics::histogram!(names::CACHE_INVALIDATION_LAG).record(lag.as_secs_f64());
             }

@@ -94,6 +94,8 @@ pub struct News {
     pub now: DateTime<Utc>,
     /// The table was restored from an older copy: what is known of its ids is void.
     pub restarted: bool,
+    /// The first look: what it found was written before anybody here could wait for it.
+    pub first: bool,
 }
 
 /// The handle others hold: wakes the follower and tells how far it has come.
@@ -181,7 +183,8 @@ impl Feed {
     fn note(&self, began: Instant, position: &mut Position, batch: Batch, apply: &impl Fn(&News)) {
         let (before, newest, now) = (position.after(), batch.newest, batch.now);
         let rows = position.take(batch);
-        let news = News { rows, now, restarted: position.after() < before };
+        let first = self.looked_at().is_none();
+        let news = News { rows, now, restarted: position.after() < before, first };
         if !news.rows.is_empty() || news.restarted {
             apply(&news);
         }
@@ -279,6 +282,16 @@ mod tests {
         let older = Batch { rows: Vec::new(), newest: 1, now: at(2) };
         feed.note(Instant::now(), &mut position, older, &apply);
         assert_eq!((restarts.into_inner(), feed.complete()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn only_the_first_look_tells_what_was_before_it() {
+        let (feed, mut position) = (Feed::default(), Position::default());
+        let told = std::sync::Mutex::new(Vec::new());
+        let apply = |news: &News| told.lock().unwrap().push((news.rows[0].id, news.first));
+        feed.note(Instant::now(), &mut position, batch(20, &[(1, 1)]), &apply);
+        feed.note(Instant::now(), &mut position, batch(21, &[(2, 21)]), &apply);
+        assert_eq!(told.into_inner().unwrap(), [(1, true), (2, false)]);
     }
 
     #[tokio::test(start_paused = true)]
