@@ -165,6 +165,20 @@ fn the_compose_file_names_only_files_services_and_keys_that_exist() {
 }
 
 #[test]
+fn the_replicas_let_nobody_but_nginx_name_the_client() {
+    let compose = read("docker-compose.yml");
+    let after = |text: &str, key: &str| -> String {
+        let (_, rest) = text.split_once(key).unwrap_or_else(|| panic!("there is no {key}"));
+        rest.split([' ', '\n']).next().unwrap().to_owned()
+    };
+    let (_, nginx) = compose.split_once("\n  nginx:\n").expect("a service nginx");
+    assert_eq!(
+        after(&compose, "APP__SERVER__TRUSTED_PROXIES: "),
+        after(nginx, "edge: { ipv4_address: ")
+    );
+}
+
+#[test]
 fn every_table_is_granted_to_the_role_of_the_service() {
     let roles = read("deploy/postgres/roles.sql");
     let granted = |table: &str| {
