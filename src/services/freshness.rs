@@ -83,7 +83,7 @@ impl Freshness {
                 continue;
             };
             with_scope(kind, *key, |scope| self.cache.apply(*id, scope));
-            // After a start, and after a restore, the feed tells the past hour, which nobody has waited for.
+            // The first look tells the past hour, and a restore does again: nobody has waited for those.
             let lag = news.now - *at;
             if !news.first && lag < TimeDelta::seconds(30) {
                 let lag = lag.to_std().unwrap_or_default();
