@@ -10,6 +10,8 @@ pub const MAX_NAME_OF_ATTRIBUTE: usize = 64;
 pub const MAX_ATTRIBUTES_BYTES: usize = 8 * 1024;
 /// A value, or a list or object of values.
 const MAX_DEPTH: usize = 3;
+/// Postgres writes numbers out, and near the end of what a double holds they cannot be read again.
+const MAX_NUMBER: f64 = 1e100;
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Attributes(Map<String, Value>);
@@ -30,6 +32,9 @@ impl Attributes {
         if members.values().any(|value| depth(value) > MAX_DEPTH) {
             return refuse("depth", "must not be nested deeper than three levels");
         }
+        if members.values().any(has_extreme_number) {
+            return refuse("range", "must not have numbers beyond 1e100 or -1e100");
+        }
         let value = Value::Object(members);
         if value.to_string().len() > MAX_ATTRIBUTES_BYTES {
             return refuse("length", "must not take more than 8192 bytes as JSON");
@@ -48,6 +53,15 @@ impl Attributes {
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME_OF_ATTRIBUTE).contains(&name.chars().count())
         && !name.chars().any(char::is_control)
+}
+
+fn has_extreme_number(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64().is_none_or(|number| number.abs() > MAX_NUMBER),
+        Value::Array(items) => items.iter().any(has_extreme_number),
+        Value::Object(members) => members.values().any(has_extreme_number),
+        _ => false,
+    }
 }
 
 fn depth(value: &Value) -> usize {
@@ -84,6 +98,7 @@ mod tests {
             json!({"x".repeat(65): 1}),
             json!({"a": [[[1]]]}),
             json!({"a": "x".repeat(8192)}),
+            json!({"a": [{"b": -1.1e100}]}),
         ] {
             assert!(parse(bad.clone()).is_err(), "{bad}");
         }

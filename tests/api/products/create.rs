@@ -15,7 +15,7 @@ async fn a_new_product_is_answered_whole_and_is_there_for_everybody() {
             "name": "  Messer «Größe 20» 包丁 🔪 ",
             "description": "Zeile 1\nZeile 2",
             "category": "home/kitchen/knives",
-            "attributes": {"steel": "VG-10", "length_mm": 200, "tags": ["new", "裁"]},
+            "attributes": {"steel": "VG-10", "length_mm": 200, "extremes": [1e100, -1e100, 1e-300], "tags": ["new", "裁"]},
         }),
     );
     let answer = app.create_product(&staff, &body).send().await.expect(201);
@@ -82,6 +82,7 @@ async fn every_fault_is_told_with_its_field() {
         (json!({"attributes": []}), "attributes", "type"),
         (json!({"attributes": {"a": [[[1]]]}}), "attributes", "depth"),
         (json!({"attributes": {"a": "x".repeat(9000)}}), "attributes", "length"),
+        (json!({"attributes": {"a": f64::MIN}}), "attributes", "range"),
         (json!({"image_file_id": "x"}), "image_file_id", "unknown_field"),
         (json!({"id": "x"}), "id", "unknown_field"),
     ];
