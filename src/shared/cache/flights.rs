@@ -102,8 +102,10 @@ impl Flights {
         }
         schedule.begun += 1;
         let number = schedule.begun;
+        // Before the landing, which takes the lock that is held here when it is dropped.
+        let load = begin();
         let landing = Landing { flights: self.clone(), key: key.clone(), number };
-        let load = run(landing, begin()).boxed().shared();
+        let load = run(landing, load).boxed().shared();
         // It is there until it has been awaited.
         if let Some(weak) = load.downgrade() {
             let flight = Flight { number, epoch, began: Instant::now(), load: weak };

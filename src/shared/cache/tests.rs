@@ -273,6 +273,16 @@ async fn a_load_that_panics_leaves_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_load_that_panics_before_it_begins_holds_nobody_up() {
+    let one = Instance::alone().await;
+    let cache = one.cache.clone();
+    let panic = || -> std::future::Ready<Result<Option<Rendered>>> { panic!("a bug") };
+    let reader = tokio::spawn(async move { cache.get_or_load(&THINGS, "1", &[TAG], panic).await });
+    assert!(reader.await.expect_err("it panicked").is_panic());
+    assert_eq!(one.read().await, (0, Found::Miss));
+}
+
+#[tokio::test(start_paused = true)]
 async fn that_nothing_is_there_is_kept_for_five_seconds_or_until_it_is_made() {
     let one = Instance::alone().await;
     one.table.write(-1);
