@@ -119,7 +119,8 @@ enum Admin {
         #[arg(long)]
         now: bool,
         /// Also void everything that this key has signed; the next one signs at once.
-        #[arg(long, value_name = "KID")]
+        // A key's name is base64url, and one in 64 begins with a hyphen.
+        #[arg(long, value_name = "KID", allow_hyphen_values = true)]
         remove: Option<String>,
     },
 }

@@ -83,7 +83,7 @@ async fn a_key_that_is_not_retired_cannot_be_removed_and_nothing_is_rotated_then
     let before = published(&one.api).await;
     let signer = kid(&one.api.sign_in().await.access);
     let waiting = before.iter().find(|key| **key != signer).expect("one waits");
-    for key in [waiting, "unknown"] {
+    for key in [waiting, "unknown", "-begins-as-an-option"] {
         let removed = run(&settings, &["admin", "rotate-keys", "--now", "--remove", key]);
         assert!(!removed.success && removed.err.contains("not a retired one"), "{}", removed.all());
     }
