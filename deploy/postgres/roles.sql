@@ -75,7 +75,7 @@ grant select, insert, update, delete on outbox_deliveries to mainstay_app;
 grant select, insert, update, delete on outbox_lease to mainstay_app;
 grant select, insert on categories to mainstay_app;
 grant select, insert, update on products to mainstay_app;
-grant select, insert on search_words to mainstay_app;
+grant select, insert, update, delete on search_words to mainstay_app;
 -- A ledger is written forward.
 grant select, insert on stock_movements to mainstay_app;
 grant select, insert, update, delete on imports to mainstay_app;

@@ -16,8 +16,11 @@ const EVERY: Duration = Duration::from_secs(60);
 const LOCK: i64 = 0x7265_6170;
 /// Bites of one table that grows fast.
 const BITES: usize = 50;
+/// Words of search that are looked at in one turn.
+const WORDS: i64 = 300;
 
 pub async fn run(db: Db, outbox_keep: Duration, stop: CancellationToken) {
+    let mut word = String::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -25,6 +28,12 @@ pub async fn run(db: Db, outbox_keep: Duration, stop: CancellationToken) {
         }
         if let Err(error) = reap(&db, outbox_keep).await {
             tracing::warn!(error = error.chain(), "old rows could not be removed");
+        }
+        match forget_words(&db, &word).await {
+            Ok(last) => word = last.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "words of search could not be forgotten");
+            }
         }
     }
 }
@@ -54,6 +63,13 @@ pub async fn reap(db: &Db, outbox_keep: Duration) -> Result<()> {
     reap_one(db, "reaper.mail_tokens", async |tx| repos::mail_tokens::reap(tx).await).await?;
     reap_one(db, "reaper.tokens", async |tx| repos::refresh_tokens::reap(tx).await).await?;
     reap_one(db, "reaper.sessions", async |tx| repos::sessions::reap(tx).await).await
+}
+
+/// Looks at the next words of search after one, and tells the last; nothing at the end.
+pub async fn forget_words(db: &Db, after: &str) -> Result<Option<String>> {
+    let forget =
+        async |tx: &mut PgConnection| repos::products::forget_words(tx, after, WORDS).await;
+    reap_one(db, "reaper.search_words", forget).await
 }
 
 async fn reap_one<T: Default>(

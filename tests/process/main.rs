@@ -46,3 +46,4 @@ mod signing_keys;
 mod smuggling;
 mod traces;
 mod typescript;
+mod upgrades;

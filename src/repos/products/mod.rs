@@ -10,6 +10,7 @@ mod search;
 pub mod seed;
 
 pub use list::{count, list, page_query};
+pub use search::forget_words;
 
 use crate::{
     db::OnConstraint,

@@ -1,12 +1,15 @@
 //! Products by their words. At most the first thousand that fit are ranked: those that have all
 //! words in name or SKU come before the others.
 
-use sqlx::{Postgres, QueryBuilder};
+use sqlx::{PgConnection, Postgres, QueryBuilder};
 
 use super::list::{Order, push_after, push_order, push_prices};
-use crate::domain::{
-    page::PageRequest,
-    products::{ProductAfter, ProductFilter},
+use crate::{
+    domain::{
+        page::PageRequest,
+        products::{ProductAfter, ProductFilter},
+    },
+    error::Result,
 };
 
 /// How many are ranked at most.
@@ -81,4 +84,43 @@ fn push_matches(query: &mut QueryBuilder<Postgres>, filter: &ProductFilter) {
         query.push(" and p.in_stock = ").push_bind(in_stock);
     }
     push_prices(query, filter);
+}
+
+/// Looks at the next few words after one, and forgets those that no product has. Who wrote a
+/// product meanwhile may have counted on a word: it goes an hour after it was first seen without a
+/// use, which outlasts any transaction, and comes back if it is in use by then. Returns the last
+/// word looked at, nothing at the end.
+pub async fn forget_words(
+    conn: &mut PgConnection,
+    after: &str,
+    most: i64,
+) -> Result<Option<String>> {
+    // Without statistics of the word the planner may take the table for the shorter way.
+    sqlx::query("set local enable_seqscan = off").execute(&mut *conn).await?;
+    let last = sqlx::query_scalar!(
+        r#"with bite as materialized (
+               select words.place, words.word, words.unused_since,
+                      exists (
+                          select from products
+                          where archived_at is null and search @@ search_quoted(words.word)::tsquery
+                      ) as used
+               from (
+                   select ctid as place, word, unused_since from search_words
+                   where word > $1 order by word limit $2
+               ) words
+           ), marked as (
+               update search_words words
+               set unused_since = case when bite.used then null else now() end
+               from bite
+               where words.ctid = bite.place and bite.used = (bite.unused_since is not null)
+           ), forgotten as (
+               delete from search_words words using bite
+               where words.ctid = bite.place and not bite.used
+                 and bite.unused_since < now() - interval '1 hour'
+           )
+           select word as "word!" from bite order by word desc limit 1"#,
+        after,
+        most,
+    );
+    Ok(last.fetch_optional(conn).await?)
 }

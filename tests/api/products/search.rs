@@ -1,5 +1,6 @@
 //! Search: by words, of which some may be misspelt.
 
+use mainstay::services::reaper;
 use serde_json::{Value, json};
 
 use super::{Person, TestApp, start};
@@ -45,7 +46,6 @@ async fn words_are_found_wherever_they_stand_and_best_first() {
         ("KÜCHENMESSER GRÖSSE", vec!["A-4"]),
         ("größe", vec!["A-4"]),
         ("包丁", vec!["A-5"]),
-        ("台所", vec![]),
         ("日本の台所", vec!["A-5"]),
         ("НАСТОЛЬНАЯ", vec!["A-6"]),
         ("xk 9000", vec!["XK/9000.b"]),
@@ -93,6 +93,90 @@ async fn words_follow_their_product() {
     let path = crate::support::products::path(&lamp);
     app.call("DELETE", &path).bearer(&staff.access).send().await.expect(204);
     assert_eq!(search(&app, "quixotic").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn of_what_is_written_without_spaces_any_part_is_found() {
+    let (app, staff) = start().await;
+    for (sku, name, colour) in [
+        ("C-1", "智能手机壳 防摔", "深空灰色"),
+        ("C-2", "iPhone手机膜", "透明"),
+        ("C-3", "カメラバッグ", "紺"),
+        ("C-4", "스마트폰케이스", "검정"),
+        ("C-5", "𠮷野家の丼 5号", "赤"),
+    ] {
+        let words = json!({"name": name, "attributes": {"colour": {"shade": colour}}});
+        app.product(&staff, &with(draft(sku), words)).await;
+    }
+    for (q, found) in [
+        ("手机", vec!["C-1", "C-2"]),
+        ("手机壳", vec!["C-1"]),
+        ("智能手机壳", vec!["C-1"]),
+        ("壳", vec!["C-1"]),
+        ("手", vec!["C-1", "C-2"]),
+        ("防摔 手机", vec!["C-1"]),
+        ("手 膜", vec!["C-2"]),
+        ("机手", vec![]),
+        ("手机 椅", vec![]),
+        ("iPhone 手机", vec!["C-2"]),
+        ("IPHONE手机膜", vec!["C-2"]),
+        ("手机 iph", vec!["C-2"]),
+        ("バッグ", vec!["C-3"]),
+        ("ｶﾒﾗ", vec!["C-3"]),
+        ("폰케", vec!["C-4"]),
+        ("케이스", vec!["C-4"]),
+        ("空灰", vec!["C-1"]),
+        ("透明", vec!["C-2"]),
+        ("𠮷野", vec!["C-5"]),
+        ("5号", vec!["C-5"]),
+    ] {
+        let mut skus = search(&app, q).await;
+        skus.sort();
+        assert_eq!(skus, found, "{q}");
+    }
+    let learnt = "select count(*) from search_words where search_is_run(word)";
+    assert_eq!(app.count(learnt).await, 0, "no misspelling of these is looked for");
+}
+
+/// A slip of the pen that was mended is one again.
+#[tokio::test]
+async fn a_word_that_no_product_has_any_more_is_forgotten() {
+    let (app, staff) = stocked().await;
+    let slip = app.product(&staff, &with(draft("K-1"), json!({"name": "Keybord oak"}))).await;
+    assert_eq!(search(&app, "keybord").await, ["K-1"]);
+    app.patch_product(&staff, &slip, "*", &json!({"name": "Piano oak"})).await.expect(200);
+    let forget = async || {
+        let mut place = String::new();
+        while let Some(last) = reaper::forget_words(&app.app.db, &place).await.unwrap() {
+            place = last;
+        }
+    };
+    let rows = "select count(*) from search_words where word = 'keybord'";
+    forget().await;
+    assert_eq!(search(&app, "keybord").await[0], "A-1", "it is misspelt again");
+    forget().await;
+    assert_eq!(app.count(rows).await, 1, "somebody may be about to use it");
+    let later = "update search_words set unused_since = unused_since - interval '61 minutes'";
+    app.execute(later).await;
+    forget().await;
+    assert_eq!(app.count(rows).await, 0);
+    assert_eq!(search(&app, "keybord").await[0], "A-1");
+    assert_eq!(search(&app, "chiar").await, ["A-2"], "what is in use stays");
+}
+
+#[tokio::test]
+async fn a_forgotten_word_that_comes_back_is_known() {
+    let (app, staff) = stocked().await;
+    let lost = app.product(&staff, &with(draft("K-1"), json!({"name": "Zither"}))).await;
+    app.patch_product(&staff, &lost, "*", &json!({"name": "Piano"})).await.expect(200);
+    reaper::forget_words(&app.app.db, "").await.unwrap();
+    let marked =
+        "select count(*) from search_words where word = 'zither' and unused_since is not null";
+    assert_eq!(app.count(marked).await, 1);
+    app.product(&staff, &with(draft("K-2"), json!({"name": "Zither"}))).await;
+    assert_eq!(search(&app, "zihter").await, ["K-2"]);
+    reaper::forget_words(&app.app.db, "").await.unwrap();
+    assert_eq!(app.count(marked).await, 0, "it is in use again");
 }
 
 #[tokio::test]
