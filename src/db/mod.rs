@@ -21,6 +21,7 @@ use crate::{
 
 mod failure;
 mod lease;
+mod lock_wait;
 mod on_commit;
 mod undoable;
 mod waits;
@@ -28,6 +29,7 @@ mod waits;
 use failure::{Hung, is_hung, is_lost_connection};
 pub use failure::{OnConstraint, is_conflict};
 use lease::{Lease, Suspicion};
+pub use lock_wait::waiting_at_most;
 pub use on_commit::on_commit;
 pub use undoable::undoable;
 use waits::Waits;

@@ -252,6 +252,24 @@ async fn redis_has_no_part_in_it() {
     two_hundred_at_once(&[("REDIS_URL", "redis://127.0.0.1:1")]).await;
 }
 
+/// The key is held by another instance; one waits for it there, and one behind that one here.
+#[tokio::test]
+async fn who_waited_here_does_not_wait_as_long_again_for_another_instance() {
+    let (app, ada) = with(&[]).await;
+    let other = sibling(&app).await;
+    let body = json!({"text": "a", "slow_ms": 7000});
+    tokio::spawn(note(&other, &ada, "k", &body).send());
+    eventually("it works", async || at_work(&app).await == 1).await;
+    let started = Instant::now();
+    let first = tokio::spawn(note(&app, &ada, "k", &body).send());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let second = note(&app, &ada, "k", &body).send().await;
+    second.expect_problem(409, "IDEMPOTENCY_IN_PROGRESS");
+    eprintln!("    told after {} ms (promised 2000 ms)", started.elapsed().as_millis());
+    assert!(started.elapsed() < Duration::from_secs(3));
+    first.await.unwrap().expect_problem(409, "IDEMPOTENCY_IN_PROGRESS");
+}
+
 #[tokio::test]
 async fn those_behind_a_slow_one_are_told_that_it_still_runs() {
     let (app, ada) = with(&[("APP__DATABASE__LOCK_TIMEOUT", "500ms")]).await;

@@ -44,6 +44,8 @@ pub struct Leader {
     gate: Gate,
     id: Id,
     record: watch::Sender<Option<Record>>,
+    /// Of the patience that those before it have used up, what is left; nothing used: nothing.
+    left: Option<Duration>,
 }
 
 impl Gate {
@@ -51,8 +53,9 @@ impl Gate {
     pub async fn enter(&self, claim: &Claim) -> Result<Turn> {
         let id = (claim.user, claim.key.clone());
         let deadline = Instant::now() + PATIENCE;
+        let mut left = None;
         loop {
-            let mut ahead = match self.join(&id) {
+            let mut ahead = match self.join(&id, left) {
                 Ok(leader) => return Ok(Turn::Mine(leader)),
                 Err(ahead) => ahead,
             };
@@ -63,20 +66,20 @@ impl Gate {
                     }
                 }
                 // It left no outcome behind: it may be tried again.
-                Ok(Err(_)) => {}
+                Ok(Err(_)) => left = Some(deadline.saturating_duration_since(Instant::now())),
                 Err(_) => return Err(in_progress()),
             }
         }
     }
 
-    fn join(&self, id: &Id) -> Result<Leader, Ahead> {
+    fn join(&self, id: &Id, left: Option<Duration>) -> Result<Leader, Ahead> {
         let mut entries = self.entries();
         if let Some(ahead) = entries.get(id) {
             return Err(ahead.clone());
         }
         let (record, ahead) = watch::channel(None);
         entries.insert(id.clone(), ahead);
-        Ok(Leader { gate: self.clone(), id: id.clone(), record })
+        Ok(Leader { gate: self.clone(), id: id.clone(), record, left })
     }
 
     /// No entry is ever half made, so a poisoned lock guards whole ones.
@@ -86,6 +89,11 @@ impl Gate {
 }
 
 impl Leader {
+    /// How long it may still wait for another instance, when it has waited here.
+    pub fn left(&self) -> Option<Duration> {
+        self.left
+    }
+
     /// To be called when it has committed.
     pub fn share(self, record: &Record) {
         self.record.send_replace(Some(record.clone()));

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::PgConnection;
 
 use crate::{
-    db::{Db, is_conflict, undoable},
+    db::{Db, is_conflict, undoable, waiting_at_most},
     domain::idempotency::{Claim, Outcome, Stored, in_progress},
     error::{Code, Error, Kind, Result},
     repos,
@@ -74,7 +74,7 @@ impl Once {
         let (record, is_first) = self
             .db
             .tx(name, async |tx| {
-                if !repos::idempotency::claim(tx, claim, self.ttl).await? {
+                if !claim_within(tx, claim, self.ttl, leader.left()).await? {
                     let found = repos::idempotency::find(tx, claim).await?;
                     // Reaped between the two statements.
                     let found = found.ok_or_else(in_progress)?;
@@ -90,6 +90,20 @@ impl Once {
             true => Ok(Answer { outcome: record.1.clone(), replayed: false }),
             false => replay(claim, &record),
         }
+    }
+}
+
+/// Who has waited in this process waits for others no longer than the rest.
+async fn claim_within(
+    tx: &mut PgConnection,
+    claim: &Claim,
+    ttl: Duration,
+    left: Option<Duration>,
+) -> Result<bool> {
+    let take = async |tx: &mut PgConnection| repos::idempotency::claim(tx, claim, ttl).await;
+    match left {
+        None => take(tx).await,
+        Some(left) => waiting_at_most(tx, left, take).await,
     }
 }
 
