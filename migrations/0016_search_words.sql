@@ -4,7 +4,7 @@
 -- is its last character. Whatever is a part of the run is found then, a single character as the
 -- beginning of two.
 create function search_run() returns text
-    language sql immutable parallel safe
+    language sql immutable strict parallel safe
     return '\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff';
 
 create function search_is_run(input text) returns boolean
@@ -17,11 +17,12 @@ create function search_pairs(input text) returns text
     language sql immutable strict parallel safe
     return regexp_replace(
                regexp_replace(input, '(^|[^' || search_run() || ']+)[' || search_run() || ']?', ' ', 'g'),
-               '([' || search_run() || ']{1,2})', ' \1 ', 'g')
-        || regexp_replace(input, '([' || search_run() || ']{1,2})', ' \1 ', 'g');
+               '[' || search_run() || ']{1,2}', ' \& ', 'g')
+        || regexp_replace(input, '[' || search_run() || ']{1,2}', ' \& ', 'g');
 
+-- Not strict, or Postgres would not put it in the place of its calls.
 create or replace function search_words_of(input text) returns tsvector
-    language sql immutable strict parallel safe
+    language sql immutable parallel safe
     return to_tsvector(
         'pg_catalog.simple'::regconfig,
         translate(
@@ -38,7 +39,7 @@ begin atomic
         || array_to_tsvector(array(select '=' || word from unnest(tsvector_to_array(called.words)) word))
         || setweight(
                case when search_is_run(attributes::text) then (
-                   select search_words_of(string_agg(its.value #>> '{}', ' '))
+                   select search_words_of(coalesce(string_agg(its.value #>> '{}', ' '), ''))
                    from jsonb_path_query(attributes, 'strict $.** ? (@.type() == "string")') its(value)
                ) else jsonb_to_tsvector('pg_catalog.simple'::regconfig, attributes, '["string"]') end, 'C')
         || search_words_of(description)

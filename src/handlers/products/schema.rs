@@ -85,6 +85,6 @@ schemas! {
             .max_properties(Some(MAX_ATTRIBUTES))
             .property_names(Some(name_of_attribute()))
             .description(Some(
-                "Names of 1 to 64 characters; values nested at most three deep; numbers up to 1e100 either way; 8 KiB in all.",
+                "Names of 1 to 64 characters; values nested at most three deep; numbers are integers of 64 bits or doubles, up to 1e100 either way; 8 KiB in all.",
             ));
 }

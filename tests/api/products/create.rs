@@ -15,7 +15,7 @@ async fn a_new_product_is_answered_whole_and_is_there_for_everybody() {
             "name": "  Messer «Größe 20» 包丁 🔪 ",
             "description": "Zeile 1\nZeile 2",
             "category": "home/kitchen/knives",
-            "attributes": {"steel": "VG-10", "length_mm": 200, "extremes": [1e100, -1e100, 1e-300], "tags": ["new", "裁"]},
+            "attributes": {"steel": "VG-10", "length_mm": 200, "extremes": [1e100, -1e100, 1e-300, 51.248178375505404, 18446744073709551615u64], "tags": ["new", "裁"]},
         }),
     );
     let answer = app.create_product(&staff, &body).send().await.expect(201);

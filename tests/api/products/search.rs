@@ -105,7 +105,7 @@ async fn of_what_is_written_without_spaces_any_part_is_found() {
         ("C-4", "스마트폰케이스", "검정"),
         ("C-5", "𠮷野家の丼 5号", "赤"),
     ] {
-        let words = json!({"name": name, "attributes": {"colour": {"shade": colour}}});
+        let words = json!({"name": name, "attributes": {"colour": {"shade": colour}, "年": 1}});
         app.product(&staff, &with(draft(sku), words)).await;
     }
     for (q, found) in [
@@ -134,6 +134,12 @@ async fn of_what_is_written_without_spaces_any_part_is_found() {
         skus.sort();
         assert_eq!(skus, found, "{q}");
     }
+    // Nothing but numbers under a name of this kind; and as much text as there may be.
+    let long: String = ('\u{4e00}'..).take(10_000).collect();
+    for words in [json!({"attributes": {"年": 1}}), json!({"description": long})] {
+        app.product(&staff, &with(draft(&format!("L-{}", words.to_string().len())), words)).await;
+    }
+    assert_eq!(search(&app, "一丁").await.len(), 1);
     let learnt = "select count(*) from search_words where search_is_run(word)";
     assert_eq!(app.count(learnt).await, 0, "no misspelling of these is looked for");
 }
