@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
-    Database, Instance, Person, Settings, eventually,
+    Database, Instance, Person, Services, Settings, eventually,
     smtp::{Fault, Received, Relay, Step, Tls},
     timing::{kept, say},
 };
@@ -16,7 +17,11 @@ use crate::support::{
 const SUBJECT: &str = "Set a new password";
 
 fn settings(database: &Database, relay: &Relay) -> Settings {
-    Settings::new(&database.url)
+    dressed(Settings::new(&database.url), relay)
+}
+
+fn dressed(settings: Settings, relay: &Relay) -> Settings {
+    settings
         .set("APP__JOBS__IN_PROCESS", "false")
         .set("APP__JOBS__LEASE", "1s")
         .set("APP__SERVER__PUBLIC_URL", "https://shop.example")
@@ -114,6 +119,89 @@ async fn while_the_relay_is_down_requests_go_on_and_afterwards_each_mail_is_sent
     assert_eq!((received.len(), ids(&received).len()), (10, 10));
     let to: BTreeSet<_> = received.iter().map(|received| received.to.as_str()).collect();
     assert_eq!(to, people.iter().map(|person| person.email.as_str()).collect());
+}
+
+/// The clock of the database cannot be moved: instead each wait ends as soon as it has begun.
+#[tokio::test]
+async fn an_hour_without_a_relay_loses_no_mail_and_doubles_none() {
+    let (database, relay) = (Database::create().await, Relay::start().await);
+    let settings = settings(&database, &relay);
+    let api = Instance::ready(&settings).await;
+    let _worker = Instance::worker(&settings).await;
+    let person = api.api.register().await;
+    let tokens = api.api.login(&person).await;
+    all_is_sent(&database).await;
+    let address = relay.address;
+    drop(relay);
+    let body =
+        json!({"current_password": person.password, "new_password": "copper-meadow-violin-81"});
+    let path = "/api/v1/auth/password";
+    api.api.call(&tokens.access, Method::PUT, path, Some(body)).await.expect(204);
+    let skip = "update jobs set run_at = now() where kind = 'send_mail' and state = 'pending'";
+    let (mut away, mut attempts) = (Duration::ZERO, 0);
+    while away < Duration::from_secs(3600) {
+        attempts += 1;
+        let failed = format!(
+            "select count(*) from jobs where kind = 'send_mail' and state = 'pending'
+             and attempts = {attempts}"
+        );
+        eventually("an attempt has failed", async || database.number(&failed).await == 1).await;
+        let wait = "select ceil(extract(epoch from max(run_at - now())))::bigint from jobs
+                    where kind = 'send_mail' and state = 'pending'";
+        away += Duration::from_secs(database.number(wait).await.max(0).cast_unsigned());
+        database.execute(skip).await;
+    }
+    say(&format!("{attempts} attempts within an hour"));
+    let relay = Relay::on(address, Tls::None, None).await;
+    let open = "select count(*) from jobs where kind = 'send_mail' and state <> 'succeeded'";
+    eventually("the mail is sent", async || {
+        database.execute(skip).await;
+        database.number(open).await == 0
+    })
+    .await;
+    assert_eq!((relay.received().len(), ids(&relay.received()).len()), (1, 1));
+}
+
+#[tokio::test]
+async fn restarts_of_postgres_lose_no_mail() {
+    let (services, relay) = (Services::private_postgres(), Relay::start().await);
+    let database = services.database();
+    let settings = dressed(services.settings(), &relay);
+    let api = Instance::ready(&settings).await;
+    let _worker = Instance::worker(&settings).await;
+    let mut people = Vec::new();
+    for _ in 0..20 {
+        people.push(api.api.register().await);
+    }
+    all_is_sent(&database).await;
+    let before = relay.received().len();
+    let asking = async {
+        for person in &people {
+            let body = json!({"email": person.email});
+            eventually("it is promised", async || {
+                let path = "/api/v1/auth/password/forgot";
+                api.api.post(path, body.clone()).await.status == 202
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+    };
+    let restarting = tokio::task::spawn_blocking(move || {
+        for mode in ["fast", "immediate"] {
+            std::thread::sleep(Duration::from_secs(1));
+            services.restart_postgres(mode);
+        }
+        services
+    });
+    asking.await;
+    let _services = restarting.await.unwrap();
+    all_is_sent(&database).await;
+    let received = &relay.received()[before..];
+    let to: BTreeSet<_> = received.iter().map(|received| received.to.clone()).collect();
+    assert_eq!(to, people.iter().map(|person| person.email.clone()).collect());
+    let doubled = received.len() - ids(received).len();
+    say(&format!("{} mails over two restarts, {doubled} twice", received.len()));
+    assert!(doubled <= 4, "only what the relay had and could not be marked as sent");
 }
 
 /// Whether the relay had kept the message when the worker died, and how many copies there are.

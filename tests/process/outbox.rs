@@ -84,7 +84,12 @@ struct Fleet {
 impl Fleet {
     async fn start(size: usize) -> Self {
         let database = Database::create().await;
-        let settings = Settings::new(&database.url).with_redis().set(I_AM, "1");
+        let settings = Settings::new(&database.url).with_redis();
+        Self::over(database, settings, size).await
+    }
+
+    async fn over(database: Database, settings: Settings, size: usize) -> Self {
+        let settings = settings.set(I_AM, "1");
         command::run(&settings, &["migrate", "up"]).expect("migrate up");
         database
             .execute(
@@ -269,6 +274,22 @@ async fn a_relay_that_ends_in_peace_is_succeeded_at_once() {
     load.stop("roles changed, relay ended").await.all_ok("nobody noticed");
     fleet.instances.remove(relay);
     fleet.settles("relay ended").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_of_postgres_lose_no_event_and_double_no_effect() {
+    let services = Services::private_postgres();
+    let fleet = Fleet::over(services.database(), services.settings(), 2).await;
+    let load = fleet.load(usize::MAX);
+    for mode in ["fast", "immediate"] {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        services.restart_postgres(mode);
+        let since = fleet.now().await;
+        let what = format!("events are handed over after a restart ({mode})");
+        within(&what, TAKEOVER, async || fleet.is_handled_since(&since).await).await;
+    }
+    load.stop("roles changed over two restarts of Postgres").await;
+    fleet.settles("Postgres restarted").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
