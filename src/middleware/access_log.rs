@@ -83,11 +83,18 @@ impl Meter {
 }
 
 impl Step for AccessLog {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
-        let mut line = Line::start(&request, self);
-        let response = work::run(line.work.clone(), inner.run(request)).await;
-        line.end(&response);
-        response
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
+        let mut line = Line::start(&request, &self);
+        let answer = work::run(line.work.clone(), inner.run(request));
+        async move {
+            let response = answer.await;
+            line.end(&response);
+            response
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    future::ready,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -11,6 +12,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 
 use super::{
     request_context,
@@ -111,20 +113,28 @@ fn network(address: IpAddr) -> u128 {
 }
 
 impl Step for Admission {
-    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        mut request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         let route = route_info::of(&request);
-        if route.access == Access::Operations {
-            return inner.run(request).await;
-        }
         let client = request_context::origin(request.extensions()).address;
-        match self.admit(client, route.priority) {
-            Ok(place) => {
-                request.extensions_mut().insert(place.clone());
-                let response = inner.run(request).await;
-                drop(place);
-                response
-            }
-            Err(refusal) => refusal.into_response(),
+        let place = match route.access {
+            Access::Operations => None,
+            _ => match self.admit(client, route.priority) {
+                Ok(place) => Some(place),
+                Err(refusal) => return Either::Right(ready(refusal.into_response())),
+            },
+        };
+        if let Some(place) = &place {
+            request.extensions_mut().insert(place.clone());
         }
+        let answer = inner.run(request);
+        Either::Left(async move {
+            let response = answer.await;
+            drop(place);
+            response
+        })
     }
 }

@@ -47,7 +47,11 @@ pub struct Caller(pub Identity);
 pub struct Authenticate(pub Services);
 
 impl Step for Authenticate {
-    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        mut request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         let authentication = match route_info::of(&request).access {
             Access::Operations | Access::Open => Authentication::Anonymous,
             _ => self.authenticate(request.headers()),
@@ -57,17 +61,18 @@ impl Step for Authenticate {
             _ => None,
         };
         request.extensions_mut().insert(authentication);
-        let Some(identity) = known else { return inner.run(request).await };
-        let attempt = Attempt::of(&request);
-        let mut response = inner.run(request).await;
-        if refusal(&response) == Some(Code::Forbidden) {
-            self.0
-                .audit
-                .denied(&identity, attempt.method.as_str(), attempt.route, &attempt.origin)
-                .await;
+        let caller = known.map(|identity| (identity, Attempt::of(&request)));
+        let answer = inner.run(request);
+        async move {
+            let mut response = answer.await;
+            let Some((identity, attempt)) = caller else { return response };
+            if refusal(&response) == Some(Code::Forbidden) {
+                let (method, audit) = (attempt.method.as_str(), &self.0.audit);
+                Box::pin(audit.denied(&identity, method, attempt.route, &attempt.origin)).await;
+            }
+            response.extensions_mut().insert(Caller(identity));
+            response
         }
-        response.extensions_mut().insert(Caller(identity));
-        response
     }
 }
 

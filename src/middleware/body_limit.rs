@@ -1,13 +1,14 @@
 //! No body is larger than its route allows: what says so is refused unread, what does not say
 //! is cut off. Nor is any waited for that does not keep coming.
 
-use std::fmt;
+use std::{fmt, future::ready, sync::Arc};
 
 use axum::{
     body::Body,
     extract::Request,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 use http::{HeaderMap, header};
 use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
@@ -33,18 +34,23 @@ impl BodyLimit {
 }
 
 impl Step for BodyLimit {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         let limit = match route_info::of(&request).body {
             BodyKind::Message => self.message,
             BodyKind::ImportFile => self.import_file,
         };
         if announced(request.headers()).is_some_and(|length| length > limit as u64) {
-            return too_large().into_response();
+            return Either::Right(ready(too_large().into_response()));
         }
-        if request.body().is_end_stream() {
-            return inner.run(request).await;
-        }
-        inner.run(request.map(|body| Body::new(Limited::new(body, limit)))).await
+        let request = match request.body().is_end_stream() {
+            true => request,
+            false => request.map(|body| Body::new(Limited::new(body, limit))),
+        };
+        Either::Left(inner.run(request))
     }
 }
 

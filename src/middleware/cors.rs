@@ -1,6 +1,9 @@
 //! Which foreign origins may read answers: exactly those listed.
 
+use std::sync::Arc;
+
 use axum::{extract::Request, response::Response};
+use futures_util::future::Either;
 use http::{HeaderName, HeaderValue, Method, header};
 use tower::Layer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -22,14 +25,21 @@ const VARY: HeaderValue = HeaderValue::from_static(
 pub struct Cors(CorsLayer);
 
 impl Step for Cors {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         // The layer is a large thing to clone for the many requests it has nothing to say to.
         if request.method() == Method::OPTIONS || request.headers().contains_key(header::ORIGIN) {
-            return self.0.layer(inner).run(request).await;
+            return Either::Right(Box::pin(self.0.layer(inner).run(request)));
         }
-        let mut response = inner.run(request).await;
-        response.headers_mut().append(header::VARY, VARY);
-        response
+        let answer = inner.run(request);
+        Either::Left(async move {
+            let mut response = answer.await;
+            response.headers_mut().append(header::VARY, VARY);
+            response
+        })
     }
 }
 

@@ -1,12 +1,13 @@
 //! Requests that a cookie speaks for must come from our own pages or from listed ones. Browsers
 //! say where a request comes from (Fetch Metadata, Origin); what says nothing is no browser.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 use http::{HeaderName, header};
 use url::Url;
 
@@ -78,10 +79,14 @@ impl Rule {
 }
 
 impl Step for Csrf {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
-        if self.0.refuses(&request) {
-            return Error::of(Code::CsrfRejected).into_response();
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
+        match self.0.refuses(&request) {
+            false => Either::Left(inner.run(request)),
+            true => Either::Right(ready(Error::of(Code::CsrfRejected).into_response())),
         }
-        inner.run(request).await
     }
 }

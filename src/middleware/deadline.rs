@@ -4,7 +4,7 @@
 //! request runs in a task of its own: whether the client leaves or the deadline passes, it
 //! finishes or rolls back by itself, and holds its place and the drain until then.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::Request,
@@ -94,15 +94,16 @@ impl Leaving {
 }
 
 impl Step for Deadline {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+    async fn call(self: Arc<Self>, request: Request, inner: impl Inner) -> Response {
         if route_info::of(&request).access == Access::Operations {
             inner.run(request).await
         } else if request.method().is_safe() {
             timeout(self.soft, inner.run(request)).await.unwrap_or_else(|_| timed_out())
         } else if route_info::of(&request).body == BodyKind::Message {
-            self.unsafe_request(request, inner).await
+            // Large futures, which would make a place for themselves in that of every request.
+            Box::pin(self.unsafe_request(request, inner)).await
         } else {
-            self.upload(request, inner).await
+            Box::pin(self.upload(request, inner)).await
         }
     }
 }

@@ -16,7 +16,10 @@ use super::{
     request_context,
     step::{Inner, Step},
 };
-use crate::error::{Code, Error, Kind};
+use crate::{
+    domain::audit::Origin,
+    error::{Code, Error, Kind},
+};
 
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -74,25 +77,34 @@ impl IntoResponse for Error {
 pub struct ErrorMapper;
 
 impl Step for ErrorMapper {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         let origin = request_context::origin(request.extensions());
-        let mut response = inner.run(request).await;
-        let error = match response.extensions_mut().remove::<Carried>() {
-            Some(carried) => carried.0,
-            None if is_foreign_refusal(&response) => Arc::new(translate(&response)),
-            None => return response,
-        };
-        if error.kind() == Kind::Internal {
-            tracing::error!(
-                request_id = origin.request_id,
-                error = error.chain(),
-                "internal error"
-            );
-        } else if error.code() == Code::DependencyUnavailable {
-            tracing::warn!(request_id = origin.request_id, error = error.chain(), "unavailable");
+        let answer = inner.run(request);
+        async move {
+            let mut response = answer.await;
+            match response.extensions_mut().remove::<Carried>() {
+                Some(carried) => tell(&carried.0, &origin, response),
+                None if is_foreign_refusal(&response) => {
+                    tell(&translate(&response), &origin, response)
+                }
+                None => response,
+            }
         }
-        render(&error, &origin.request_id, response)
     }
+}
+
+fn tell(error: &Error, origin: &Origin, response: Response) -> Response {
+    let request_id = &origin.request_id;
+    if error.kind() == Kind::Internal {
+        tracing::error!(request_id, error = error.chain(), "internal error");
+    } else if error.code() == Code::DependencyUnavailable {
+        tracing::warn!(request_id, error = error.chain(), "unavailable");
+    }
+    render(error, request_id, response)
 }
 
 /// Of axum, tower or hyper, and not yet a problem.

@@ -1,9 +1,12 @@
 //! Request heads of a size and form that is safe to work with.
 
+use std::{future::ready, sync::Arc};
+
 use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 use http::{HeaderMap, Version, header, uri::Authority};
 
 use super::step::{Inner, Step};
@@ -16,10 +19,14 @@ const MAX_FIELDS: usize = 100;
 pub struct HeadLimits;
 
 impl Step for HeadLimits {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         match check(&request) {
-            Ok(()) => inner.run(request).await,
-            Err(refusal) => refusal.into_response(),
+            Ok(()) => Either::Left(inner.run(request)),
+            Err(refusal) => Either::Right(ready(refusal.into_response())),
         }
     }
 }
@@ -55,6 +62,10 @@ pub fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
 
 /// A name or address, perhaps with a port, and nothing before it.
 fn is_host(host: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    if !host.is_empty() && host.iter().all(plain) {
+        return true;
+    }
     let Ok(authority) = Authority::try_from(host) else { return false };
     let Some(port) = authority.as_str().strip_prefix(authority.host()) else { return false };
     let is_number = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::{Router, body::Body};
+use axum::Router;
 use tower::ServiceBuilder;
-use tower_http::{compression::CompressionLayer, map_response_body::MapResponseBodyLayer};
 
 use crate::{
     config::Config,
@@ -20,6 +19,7 @@ pub mod authenticate;
 pub mod body_limit;
 pub mod catch_panic;
 pub mod client;
+pub mod compression;
 pub mod cookies;
 pub mod cors;
 pub mod csrf;
@@ -76,8 +76,7 @@ pub fn apply(router: Router<Services>, stack: &Stack) -> Router<Services> {
             .layer(StepLayer::new(rate_limit::RateLimit::new(config, limiter.clone())))
             .layer(StepLayer::new(csrf::Csrf::new(config)))
             .layer(StepLayer::new(negotiation::Negotiation))
-            .layer(MapResponseBodyLayer::new(Body::new))
-            .layer(CompressionLayer::new().compress_when(negotiation::worth_compressing(server)))
+            .layer(StepLayer::new(compression::Compression::new(server)))
             .layer(StepLayer::new(decompression::Decompression))
             // After decompression: what counts is what would be held in memory.
             .layer(StepLayer::new(body_limit::BodyLimit::new(server, &config.imports))),

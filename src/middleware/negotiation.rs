@@ -1,35 +1,41 @@
 //! Media types and codings: refuses what cannot be accepted, and marks entity tags of
 //! compressed answers, so that each coding has a tag of its own (RFC 9110, 8.8.3.3).
 
+use std::{future::ready, sync::Arc};
+
 use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderValue, header};
-use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::{
     authenticate::Authentication,
     route_info::{self, Access, RouteInfo},
     step::{Inner, Step},
 };
-use crate::{
-    config::Server,
-    error::{Code, Error},
-};
+use crate::error::{Code, Error};
 
 pub struct Negotiation;
 
 impl Step for Negotiation {
-    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        mut request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         let route = route_info::of(&request);
         if let Err(refusal) = check(&route, &request) {
-            return refusal.into_response();
+            return Either::Right(ready(refusal.into_response()));
         }
         lower_coding(request.headers_mut());
-        let mut response = inner.run(request).await;
-        mark_coding(response.headers_mut());
-        response
+        let answer = inner.run(request);
+        Either::Left(async move {
+            let mut response = answer.await;
+            mark_coding(response.headers_mut());
+            response
+        })
     }
 }
 
@@ -61,15 +67,14 @@ fn lower_coding(headers: &mut HeaderMap) {
     }
 }
 
-pub fn worth_compressing(server: &Server) -> impl Predicate + use<> {
-    SizeAbove::new(server.compression_min_bytes.into())
-        .and(NotForContentType::IMAGES)
-        .and(NotForContentType::SSE)
-        .and(NotForContentType::GRPC)
-}
-
 /// One of the media types, with a weight above zero; for each the most specific range decides.
 fn accepts(headers: &HeaderMap, media: &[&str]) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter();
+    match (values.next(), values.next()) {
+        (None, _) => return true,
+        (Some(value), None) if value == "*/*" => return true,
+        _ => {}
+    }
     let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges = ranges.flat_map(|value| value.split(',')).filter(|range| !range.trim().is_empty());
     let ranges: Vec<_> = ranges.map(parse_range).collect();

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use smallvec::smallvec;
 
 use super::{
     authenticate::Authentication,
@@ -20,7 +21,7 @@ use crate::{
     config::{Config, Rate},
     error::{Code, Error},
     services::auth::claimed_session,
-    shared::rate_limit::{Ask, Limiter, Policy, Quota, Standing, Verdict},
+    shared::rate_limit::{Ask, Few, Limiter, Policy, Quota, Standing, Verdict},
 };
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -59,7 +60,7 @@ fn policy(name: &'static str, rate: Rate) -> Policy {
 
 impl Rules {
     /// Everybody has the default; what guards secrets has a stricter one beside it.
-    fn asks(&self, request: &Request) -> Vec<(&Policy, String)> {
+    fn asks(&self, request: &Request) -> Few<(&Policy, String)> {
         let address = || {
             let origin = request_context::origin(request.extensions());
             origin.address.map_or_else(|| "address:none".to_owned(), network)
@@ -69,16 +70,16 @@ impl Rules {
             _ => address(),
         };
         match route_info::of(request).limits {
-            LimitClass::Unlimited => Vec::new(),
-            LimitClass::Default => vec![(&self.default, actor())],
+            LimitClass::Unlimited => Few::new(),
+            LimitClass::Default => smallvec![(&self.default, actor())],
             LimitClass::Credentials => {
-                vec![(&self.default, actor()), (&self.credentials, address())]
+                smallvec![(&self.default, actor()), (&self.credentials, address())]
             }
             LimitClass::Refresh => {
                 let token = self.cookies.refresh_token(request.headers());
                 let session = token.as_deref().and_then(claimed_session);
                 let session = session.map_or_else(address, |id| format!("session:{id}"));
-                vec![(&self.default, address()), (&self.refresh, session)]
+                smallvec![(&self.default, address()), (&self.refresh, session)]
             }
         }
     }
@@ -93,7 +94,7 @@ fn network(address: IpAddr) -> String {
 }
 
 impl Step for RateLimit {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+    async fn call(self: Arc<Self>, request: Request, inner: impl Inner) -> Response {
         if !self.rules.enabled {
             return inner.run(request).await;
         }
@@ -101,7 +102,7 @@ impl Step for RateLimit {
         if keys.is_empty() {
             return inner.run(request).await;
         }
-        let asks: Vec<_> = keys.iter().map(|(policy, key)| Ask { policy, key }).collect();
+        let asks: Few<_> = keys.iter().map(|(policy, key)| Ask { policy, key }).collect();
         let verdict = self.limiter.check(&asks).await;
         drop(asks);
         let mut response = match verdict.allowed {
@@ -119,7 +120,8 @@ fn refusal(verdict: &Verdict) -> Error {
 }
 
 fn tell(headers: &mut HeaderMap, standings: &[Standing]) {
-    let (mut policies, mut now) = (String::new(), String::new());
+    let room = || String::with_capacity(40 * standings.len());
+    let (mut policies, mut now) = (room(), room());
     for (index, one) in standings.iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
         let Standing { policy, limit, window_secs, remaining, reset_secs, .. } = one;

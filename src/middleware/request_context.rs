@@ -40,17 +40,24 @@ impl RequestContext {
 }
 
 impl Step for RequestContext {
-    async fn call(&self, mut request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        mut request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         let route = self.routes.find(&request);
         let origin = self.origin(&request);
         let id = HeaderValue::from_str(&origin.request_id);
         request.extensions_mut().insert(route);
         request.extensions_mut().insert(Arc::new(origin));
-        let mut response = inner.run(request).await;
-        if let Ok(id) = id {
-            response.headers_mut().insert(X_REQUEST_ID, id);
+        let answer = inner.run(request);
+        async move {
+            let mut response = answer.await;
+            if let Ok(id) = id {
+                response.headers_mut().insert(X_REQUEST_ID, id);
+            }
+            response
         }
-        response
     }
 }
 

@@ -1,5 +1,7 @@
 //! Headers that every answer carries (OWASP ASVS 5.0, 3.4), whoever rendered it.
 
+use std::sync::Arc;
+
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -28,18 +30,25 @@ const ALWAYS: [(HeaderName, HeaderValue); 5] = [
 pub struct SecurityHeaders;
 
 impl Step for SecurityHeaders {
-    async fn call(&self, request: Request, inner: impl Inner) -> Response {
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
         let access = route_info::of(&request).access;
-        let mut response = inner.run(request).await;
-        let headers = response.headers_mut();
-        for (name, value) in ALWAYS {
-            add(headers, name, value);
+        let answer = inner.run(request);
+        async move {
+            let mut response = answer.await;
+            let headers = response.headers_mut();
+            for (name, value) in ALWAYS {
+                add(headers, name, value);
+            }
+            // What a user sees, and every fresh token, is for nobody's cache.
+            if access != Access::Public {
+                add(headers, header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            response
         }
-        // What a user sees, and every fresh token, is for nobody's cache.
-        if access != Access::Public {
-            add(headers, header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
-        response
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{extract::Request, response::Response};
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use tower::{Layer, Service};
 
 /// What lies further in.
@@ -19,11 +19,13 @@ pub trait Inner:
     + Sync
     + 'static
 {
-    /// Runs the rest of the stack.
+    /// Runs the rest of the stack. Called before it is awaited, so that the request moves on into
+    /// the future below and needs no place in this one.
     fn run(mut self, request: Request) -> impl Future<Output = Response> + Send {
+        // Everything in this stack is always ready: load is refused, not made to wait.
+        let answer = self.call(request);
         async move {
-            // Everything in this stack is always ready: load is refused, not made to wait.
-            match self.call(request).await {
+            match answer.await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }
@@ -40,9 +42,16 @@ impl<S> Inner for S where
 {
 }
 
-/// One layer of the stack.
+/// One layer of the stack. Each future lies in a box of its own, which is cheap as long as it is
+/// small: so a step owns itself (a borrow would need a future around its own), and one that has
+/// nothing to wait for hands the request on before its future is made, which then needs no place
+/// for it.
 pub trait Step: Send + Sync + 'static {
-    fn call(&self, request: Request, inner: impl Inner) -> impl Future<Output = Response> + Send;
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send;
 }
 
 pub struct StepLayer<M>(Arc<M>);
@@ -92,7 +101,7 @@ impl<M: Step, S: Inner> Service<Request> for StepService<M, S> {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let this = self.0.clone();
-        Box::pin(async move { Ok(this.step.call(request, this.inner.clone()).await) })
+        let Stacked { step, inner } = &*self.0;
+        Box::pin(step.clone().call(request, inner.clone()).map(Ok))
     }
 }

@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use chrono::{SecondsFormat, Utc};
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    fmt::{self, MakeWriter},
+    fmt::{self, MakeWriter, format::Writer, time::FormatTime},
     layer::SubscriberExt,
     registry::LookupSpan,
     util::SubscriberInitExt,
@@ -52,10 +53,20 @@ where
     let layer = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     match format {
         LogFormat::Json => {
-            let json = layer.json().flatten_event(true);
+            let json = layer.with_timer(Now).json().flatten_event(true);
             json.with_current_span(false).with_span_list(false).boxed()
         }
         LogFormat::Pretty => layer.compact().boxed(),
+    }
+}
+
+/// The machine's clock, written at once: the library's own lets its text grow piece by piece.
+struct Now;
+
+impl FormatTime for Now {
+    #[expect(clippy::disallowed_methods, reason = "a line says when it was written")]
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        out.write_str(&Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true))
     }
 }
 

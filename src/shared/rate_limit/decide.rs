@@ -3,7 +3,7 @@
 
 use super::entry::State;
 use super::table::{Claim, Held};
-use super::{Standing, Verdict};
+use super::{Few, Standing, Verdict};
 use crate::telemetry::metrics as names;
 
 /// From leases and remembered refusals; `None` if Redis must be asked first.
@@ -14,7 +14,7 @@ pub(super) fn from_leases(
     now: u64,
 ) -> Option<Verdict> {
     let mut state = |claim| held.entry(claim, now).state(since, now);
-    let states: Vec<State> = claims.iter().map(&mut state).collect();
+    let states: Few<State> = claims.iter().map(&mut state).collect();
     match states.iter().max().unwrap_or(&State::Ready) {
         State::Ready => Some(take(held, claims, since.is_some(), now)),
         State::Empty => None,
@@ -37,7 +37,7 @@ pub(super) fn alone(
         (limit / instances).max(1).min(limit)
     };
     let mut fits = |claim: &Claim<'_>| held.entry(claim, now).fits(share(claim), now);
-    let violated: Vec<bool> = claims.iter().map(|claim| !fits(claim)).collect();
+    let violated: Few<bool> = claims.iter().map(|claim| !fits(claim)).collect();
     let allowed = !violated.contains(&true);
     let standing = |(claim, violated): (&Claim<'_>, bool)| {
         let entry = held.entry(claim, now);
@@ -68,7 +68,7 @@ fn refuse(held: &mut Held<'_>, claims: &[Claim<'_>], states: &[State], now: u64)
     verdict(false, claims.iter().zip(states).map(standing).collect())
 }
 
-fn verdict(allowed: bool, standings: Vec<Standing>) -> Verdict {
+fn verdict(allowed: bool, standings: Few<Standing>) -> Verdict {
     if allowed {
         return Verdict::allow(standings);
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::entry::{Refill, State};
 use super::refill::{self, Addressed, Grant};
 use super::table::{Claim, Held, Table};
-use super::{Ask, Verdict, decide};
+use super::{Ask, Few, Verdict, decide};
 use crate::redis::Redis;
 
 /// All instances together hold leases for one request in so many of a limit.
@@ -65,7 +65,7 @@ impl Limiter {
     /// Does not wait with a lease in hand, a refusal in memory or Redis away, and for one command
     /// otherwise (rarely a second, when others were faster). May be cancelled at any time.
     pub async fn check(&self, asks: &[Ask<'_>]) -> Verdict {
-        let claims: Vec<Claim<'_>> = asks.iter().map(|ask| self.0.table.claim(ask)).collect();
+        let claims: Few<Claim<'_>> = asks.iter().map(|ask| self.0.table.claim(ask)).collect();
         let Some(redis) = &self.0.redis else {
             return self.decide_alone(&claims, 1, false);
         };
@@ -122,7 +122,7 @@ impl Limiter {
             let entry = held.entry(claim, now);
             entry.state(*since, now) == State::Empty
         });
-        let empty: Vec<&Claim<'_>> = empty.collect();
+        let empty: Few<&Claim<'_>> = empty.collect();
         let waited = since.is_some();
         since.get_or_insert(now);
         Step::Wait(self.refill(redis, &mut held, &empty, waited, now))

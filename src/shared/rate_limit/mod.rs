@@ -26,6 +26,8 @@ mod window;
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 pub use limiter::Limiter;
 
 /// How finely a window is divided.
@@ -69,25 +71,28 @@ pub struct Standing {
     pub violated: bool,
 }
 
+/// One per policy of a request, which has one or two: on the stack.
+pub type Few<T> = SmallVec<[T; 2]>;
+
 /// The decision over all policies of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub allowed: bool,
     /// In the order of the asks.
-    pub standings: Vec<Standing>,
+    pub standings: Few<Standing>,
     /// Set if refused: a retry after that long is admitted, unless somebody else under the same
     /// key was faster. Whole seconds, at least 1 and at least every `reset_secs` of the verdict.
     pub retry_after: Option<Duration>,
 }
 
 impl Verdict {
-    fn allow(standings: Vec<Standing>) -> Self {
+    fn allow(standings: Few<Standing>) -> Self {
         Self { allowed: true, standings, retry_after: None }
     }
 
     /// A policy that did not refuse reports no later `reset_secs` than the retry: what remains of
     /// it is there until then in any case.
-    fn refuse(mut standings: Vec<Standing>) -> Self {
+    fn refuse(mut standings: Few<Standing>) -> Self {
         let violated = standings.iter().filter(|standing| standing.violated);
         let wait = violated.map(|standing| standing.reset_secs).max();
         let wait = wait.unwrap_or(1);

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::entry::Entry;
 use super::refill::Addressed;
-use super::{Ask, Policy};
+use super::{Ask, Few, Policy};
 
 const SHARDS: usize = 64;
 /// About 100,000 clients in all: 80 MB, if so many come within one window.
@@ -36,7 +36,7 @@ struct Shard {
 }
 
 /// Some shards, locked together. Never held across an await.
-pub(super) struct Held<'a>(Vec<(usize, MutexGuard<'a, Shard>)>);
+pub(super) struct Held<'a>(Few<(usize, MutexGuard<'a, Shard>)>);
 
 impl Table {
     pub fn new() -> Self {
@@ -54,7 +54,7 @@ impl Table {
 
     /// Locks what these slots need, in one order for all callers.
     pub fn hold(&self, slots: impl Iterator<Item = u64>) -> Held<'_> {
-        let mut indexes: Vec<usize> = slots.map(index).collect();
+        let mut indexes: Few<usize> = slots.map(index).collect();
         indexes.sort_unstable();
         indexes.dedup();
         let guards = indexes.into_iter().map(|i| (i, self.lock(i)));
