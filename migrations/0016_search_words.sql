@@ -11,6 +11,9 @@ create function search_is_run(input text) returns boolean
     language sql immutable strict parallel safe
     return (input collate "C") ~ ('[' || search_run() || ']');
 
+-- Nobody misspells these. Before anything here makes others wait.
+delete from search_words where search_is_run(word);
+
 -- The pairs that begin at every second character of a run, before the text with the others: what
 -- was typed last stays last.
 create function search_pairs(input text) returns text
@@ -50,13 +53,15 @@ end;
 -- as unknown from here on, and goes when nobody can be about to use it (services/reaper).
 alter table search_words add column unused_since timestamptz;
 
-create function search_learn(words text[]) returns void language sql as $$
+create function search_learn(words text[]) returns void language plpgsql as $$
+begin
     insert into search_words (word)
     select distinct its.word from unnest(words) as its(word)
     where char_length(its.word) between 2 and 40 and its.word !~ '[0-9=]'
       and not search_is_run(its.word)
       and not exists (
-          select from search_words known where known.word = its.word and known.unused_since is null)
+          select from search_words known where known.word = its.word and known.unused_since is null);
+end;
 $$;
 
 create or replace function search_learn_inserted() returns trigger language plpgsql as $$
@@ -143,5 +148,3 @@ as $$
     )
     select string_agg('(' || text || ')', ' & ')::tsquery from groups
 $$;
-
-delete from search_words where search_is_run(word);

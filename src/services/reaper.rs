@@ -17,10 +17,10 @@ const LOCK: i64 = 0x7265_6170;
 /// Bites of one table that grows fast.
 const BITES: usize = 50;
 /// Words of search that are looked at in one turn.
-const WORDS: i64 = 300;
+pub const WORDS: i64 = 100;
 
 pub async fn run(db: Db, outbox_keep: Duration, stop: CancellationToken) {
-    let mut word = String::new();
+    let (mut word, mut words) = (String::new(), WORDS);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -29,9 +29,15 @@ pub async fn run(db: Db, outbox_keep: Duration, stop: CancellationToken) {
         if let Err(error) = reap(&db, outbox_keep).await {
             tracing::warn!(error = error.chain(), "old rows could not be removed");
         }
-        match forget_words(&db, &word).await {
-            Ok(last) => word = last.unwrap_or_default(),
+        match forget_words(&db, &word, words).await {
+            Ok(Turn::Taken(last)) => {
+                word = last.unwrap_or_default();
+                words = (2 * words).min(WORDS);
+            }
+            Ok(Turn::OfAnother) => {}
             Err(error) => {
+                // Perhaps these were too many for a statement.
+                words = (words / 2).max(1);
                 tracing::warn!(error = error.chain(), "words of search could not be forgotten");
             }
         }
@@ -65,10 +71,19 @@ pub async fn reap(db: &Db, outbox_keep: Duration) -> Result<()> {
     reap_one(db, "reaper.sessions", async |tx| repos::sessions::reap(tx).await).await
 }
 
+/// Whether this instance had its turn.
+#[derive(Default)]
+pub enum Turn<T> {
+    Taken(T),
+    #[default]
+    OfAnother,
+}
+
 /// Looks at the next words of search after one, and tells the last; nothing at the end.
-pub async fn forget_words(db: &Db, after: &str) -> Result<Option<String>> {
-    let forget =
-        async |tx: &mut PgConnection| repos::products::forget_words(tx, after, WORDS).await;
+pub async fn forget_words(db: &Db, after: &str, most: i64) -> Result<Turn<Option<String>>> {
+    let forget = async |tx: &mut PgConnection| {
+        Ok(Turn::Taken(repos::products::forget_words(tx, after, most).await?))
+    };
     reap_one(db, "reaper.search_words", forget).await
 }
 

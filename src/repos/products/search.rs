@@ -87,7 +87,7 @@ fn push_matches(query: &mut QueryBuilder<Postgres>, filter: &ProductFilter) {
 }
 
 /// Looks at the next few words after one, and forgets those that no product has. Who wrote a
-/// product meanwhile may have counted on a word: it goes an hour after it was first seen without a
+/// product meanwhile may have counted on a word: it goes two hours after it was first seen without a
 /// use, which outlasts any transaction, and comes back if it is in use by then. Returns the last
 /// word looked at, nothing at the end.
 pub async fn forget_words(
@@ -99,24 +99,23 @@ pub async fn forget_words(
     sqlx::query("set local enable_seqscan = off").execute(&mut *conn).await?;
     let last = sqlx::query_scalar!(
         r#"with bite as materialized (
-               select words.place, words.word, words.unused_since,
+               select next.word,
                       exists (
                           select from products
-                          where archived_at is null and search @@ search_quoted(words.word)::tsquery
+                          where archived_at is null and search @@ search_quoted(next.word)::tsquery
                       ) as used
                from (
-                   select ctid as place, word, unused_since from search_words
-                   where word > $1 order by word limit $2
-               ) words
+                   select distinct word from search_words where word > $1 order by word limit $2
+               ) next
            ), marked as (
                update search_words words
                set unused_since = case when bite.used then null else now() end
                from bite
-               where words.ctid = bite.place and bite.used = (bite.unused_since is not null)
+               where words.word = bite.word and bite.used = (words.unused_since is not null)
            ), forgotten as (
                delete from search_words words using bite
-               where words.ctid = bite.place and not bite.used
-                 and bite.unused_since < now() - interval '1 hour'
+               where words.word = bite.word and not bite.used
+                 and words.unused_since < now() - interval '2 hours'
            )
            select word as "word!" from bite order by word desc limit 1"#,
         after,

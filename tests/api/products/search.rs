@@ -1,6 +1,6 @@
 //! Search: by words, of which some may be misspelt.
 
-use mainstay::services::reaper;
+use mainstay::services::reaper::{self, Turn};
 use serde_json::{Value, json};
 
 use super::{Person, TestApp, start};
@@ -153,7 +153,9 @@ async fn a_word_that_no_product_has_any_more_is_forgotten() {
     app.patch_product(&staff, &slip, "*", &json!({"name": "Piano oak"})).await.expect(200);
     let forget = async || {
         let mut place = String::new();
-        while let Some(last) = reaper::forget_words(&app.app.db, &place).await.unwrap() {
+        while let Turn::Taken(Some(last)) =
+            reaper::forget_words(&app.app.db, &place, 7).await.unwrap()
+        {
             place = last;
         }
     };
@@ -162,7 +164,7 @@ async fn a_word_that_no_product_has_any_more_is_forgotten() {
     assert_eq!(search(&app, "keybord").await[0], "A-1", "it is misspelt again");
     forget().await;
     assert_eq!(app.count(rows).await, 1, "somebody may be about to use it");
-    let later = "update search_words set unused_since = unused_since - interval '61 minutes'";
+    let later = "update search_words set unused_since = unused_since - interval '121 minutes'";
     app.execute(later).await;
     forget().await;
     assert_eq!(app.count(rows).await, 0);
@@ -175,13 +177,13 @@ async fn a_forgotten_word_that_comes_back_is_known() {
     let (app, staff) = stocked().await;
     let lost = app.product(&staff, &with(draft("K-1"), json!({"name": "Zither"}))).await;
     app.patch_product(&staff, &lost, "*", &json!({"name": "Piano"})).await.expect(200);
-    reaper::forget_words(&app.app.db, "").await.unwrap();
+    reaper::forget_words(&app.app.db, "", reaper::WORDS).await.unwrap();
     let marked =
         "select count(*) from search_words where word = 'zither' and unused_since is not null";
     assert_eq!(app.count(marked).await, 1);
     app.product(&staff, &with(draft("K-2"), json!({"name": "Zither"}))).await;
     assert_eq!(search(&app, "zihter").await, ["K-2"]);
-    reaper::forget_words(&app.app.db, "").await.unwrap();
+    reaper::forget_words(&app.app.db, "", reaper::WORDS).await.unwrap();
     assert_eq!(app.count(marked).await, 0, "it is in use again");
 }
 
