@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::execute;
 use crate::error::Result;
 
 /// Runs `work` with less patience than the transaction has otherwise.
@@ -15,15 +14,15 @@ pub async fn waiting_at_most<T>(
 ) -> Result<T> {
     // Zero would be for ever.
     let most = i64::try_from(most.as_millis()).unwrap_or(i64::MAX).max(1);
-    sqlx::query(
-        "select set_config('lock_timeout', least($1, nullif(
+    let shorter = sqlx::query_scalar(
+        "with before as materialized (select current_setting('lock_timeout') as setting)
+         select setting from before, set_config('lock_timeout', least($1, nullif(
              (extract(epoch from current_setting('lock_timeout')::interval) * 1000)::bigint, 0)
          )::text, true)",
-    )
-    .bind(most)
-    .execute(&mut *tx)
-    .await?;
+    );
+    let before: String = shorter.bind(most).fetch_one(&mut *tx).await?;
     let done = work(tx).await?;
-    execute(tx, "SET LOCAL lock_timeout TO DEFAULT").await?;
+    let again = sqlx::query("select set_config('lock_timeout', $1, true)");
+    again.bind(before).execute(tx).await?;
     Ok(done)
 }

@@ -151,6 +151,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_follows_knows_what_is_left_of_its_patience() {
+        let gate = Gate::default();
+        let first = leader(&gate, 1).await;
+        assert_eq!(first.left(), None);
+        let behind = tokio::spawn({
+            let gate = gate.clone();
+            async move { leader(&gate, 1).await.left() }
+        });
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        drop(first);
+        assert_eq!(behind.await.unwrap(), Some(Duration::from_millis(500)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn when_the_first_leaves_without_an_outcome_exactly_one_follows() {
         let gate = Gate::default();
         let first = leader(&gate, 1).await;
