@@ -1,12 +1,13 @@
 //! One decision for all policies that apply to a request, told in the headers of
 //! draft-ietf-httpapi-ratelimit-headers-10.
 
-use std::{fmt::Write, net::IpAddr, sync::Arc};
+use std::{fmt::Write, future::ready, net::IpAddr, sync::Arc};
 
 use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use futures_util::future::Either;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::smallvec;
 
@@ -70,6 +71,7 @@ impl Rules {
             _ => address(),
         };
         match route_info::of(request).limits {
+            _ if !self.enabled => Few::new(),
             LimitClass::Unlimited => Few::new(),
             LimitClass::Default => smallvec![(&self.default, actor())],
             LimitClass::Credentials => {
@@ -94,22 +96,41 @@ fn network(address: IpAddr) -> String {
 }
 
 impl Step for RateLimit {
-    async fn call(self: Arc<Self>, request: Request, inner: impl Inner) -> Response {
-        if !self.rules.enabled {
-            return inner.run(request).await;
+    fn call(
+        self: Arc<Self>,
+        request: Request,
+        inner: impl Inner,
+    ) -> impl Future<Output = Response> + Send {
+        let at_once = self.limiter.check_at_once(&asks(&self.rules.asks(&request)));
+        match at_once {
+            Some(verdict) => Either::Left(answer(verdict, request, inner)),
+            None => Either::Right(Box::pin(async move {
+                let keys = self.rules.asks(&request);
+                let verdict = self.limiter.check(&asks(&keys)).await;
+                answer(verdict, request, inner).await
+            })),
         }
-        let keys = self.rules.asks(&request);
-        if keys.is_empty() {
-            return inner.run(request).await;
+    }
+}
+
+fn asks<'a>(keys: &'a [(&Policy, String)]) -> Few<Ask<'a>> {
+    keys.iter().map(|(policy, key)| Ask { policy, key }).collect()
+}
+
+fn answer(
+    verdict: Verdict,
+    request: Request,
+    inner: impl Inner,
+) -> impl Future<Output = Response> + Send {
+    let answer = match verdict.allowed {
+        true => Either::Left(inner.run(request)),
+        false => Either::Right(ready(refusal(&verdict).into_response())),
+    };
+    async move {
+        let mut response = answer.await;
+        if !verdict.standings.is_empty() {
+            tell(response.headers_mut(), &verdict.standings);
         }
-        let asks: Few<_> = keys.iter().map(|(policy, key)| Ask { policy, key }).collect();
-        let verdict = self.limiter.check(&asks).await;
-        drop(asks);
-        let mut response = match verdict.allowed {
-            true => inner.run(request).await,
-            false => refusal(&verdict).into_response(),
-        };
-        tell(response.headers_mut(), &verdict.standings);
         response
     }
 }

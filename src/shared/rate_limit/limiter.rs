@@ -61,6 +61,13 @@ impl Limiter {
         self.0.instances.store(instances.max(1), Ordering::Relaxed);
     }
 
+    /// As [`Limiter::check`], when that would not have to wait.
+    pub fn check_at_once(&self, asks: &[Ask<'_>]) -> Option<Verdict> {
+        self.0.redis.as_ref()?;
+        let claims: Few<Claim<'_>> = asks.iter().map(|ask| self.0.table.claim(ask)).collect();
+        decide::from_leases(&mut self.hold(&claims), &claims, None, self.now())
+    }
+
     /// Counts a request under all these policies or, if one of them has no room, under none.
     /// Does not wait with a lease in hand, a refusal in memory or Redis away, and for one command
     /// otherwise (rarely a second, when others were faster). May be cancelled at any time.
