@@ -17,6 +17,9 @@ use super::{
 };
 use crate::error::{Code, Error};
 
+/// Those of `compression`.
+const CODINGS: [&str; 3] = ["br", "gzip", "zstd"];
+
 pub struct Negotiation;
 
 impl Step for Negotiation {
@@ -42,6 +45,9 @@ impl Step for Negotiation {
 fn check(route: &RouteInfo, request: &Request) -> Result<(), Error> {
     // What operators and verifiers ask comes in its own media type; an unknown path in none.
     if route.template.starts_with("/api/") && !accepts(request.headers(), route.media) {
+        return Err(Error::of(Code::NotAcceptable));
+    }
+    if !accepts_some_coding(request.headers()) {
         return Err(Error::of(Code::NotAcceptable));
     }
     // Who must sign in first is told so first.
@@ -89,6 +95,19 @@ fn accepts(headers: &HeaderMap, media: &[&str]) -> bool {
     let exact = best(media);
     let weight = exact.or_else(|| media.iter().find_map(of_type)).or_else(|| best(&["*/*"]));
     ranges.is_empty() || weight.is_some_and(|weight| weight > 0.0)
+}
+
+/// Plain text will do for everybody who does not exclude it (RFC 9110, 12.5.3).
+fn accepts_some_coding(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    let codings: Vec<_> = values.flat_map(|value| value.split(',')).map(parse_range).collect();
+    let weight =
+        |name: &str| codings.iter().find(|(coding, _)| coding == name).map(|found| found.1);
+    let others = weight("*");
+    let accepted = |name: &str| weight(name).or(others).is_some_and(|weight| weight > 0.0);
+    weight("identity").or(others).is_none_or(|weight| weight > 0.0)
+        || CODINGS.iter().any(|name| accepted(name))
 }
 
 fn parse_range(range: &str) -> (String, f32) {
@@ -147,6 +166,30 @@ mod tests {
             assert!(accepts(yes, &["text/csv"]), "{yes}");
         }
         assert!(!accepts("application/json", &["text/csv"]) && !accepts("text/csv", JSON));
+    }
+
+    #[test]
+    fn who_excludes_plain_text_has_to_accept_a_coding() {
+        let accepts = |value: &str| {
+            let headers = [(header::ACCEPT_ENCODING, value.parse().unwrap())];
+            accepts_some_coding(&HeaderMap::from_iter(headers))
+        };
+        assert!(accepts_some_coding(&HeaderMap::new()));
+        for yes in [
+            "",
+            "gzip",
+            "gzip;q=0",
+            "compress",
+            "identity;q=0, gzip",
+            "*;q=0, br",
+            "*",
+            "*;q=0, identity",
+        ] {
+            assert!(accepts(yes), "{yes}");
+        }
+        for no in ["identity;q=0", "*;q=0", "identity;q=0, gzip;q=0", "compress, *;q=0"] {
+            assert!(!accepts(no), "{no}");
+        }
     }
 
     #[test]

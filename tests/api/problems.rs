@@ -166,6 +166,24 @@ async fn answers_over_a_kibibyte_are_compressed_when_asked() {
     assert_eq!(small.send().await.header("content-encoding"), "");
 }
 
+/// HTTP/2 brings as many as it likes; the parser of HTTP/1.1 refuses the 101st by itself.
+#[tokio::test]
+async fn more_than_a_hundred_fields_are_too_many() {
+    let app = TestApp::new().await;
+    let with = |fields: usize| {
+        (0..fields).fold(app.get("/api/v1/ping"), |call, n| call.header(&format!("x-{n}"), "1"))
+    };
+    with(90).send().await.expect(200);
+    with(101).send().await.expect_problem(431, "HEADERS_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn who_takes_neither_plain_text_nor_a_coding_of_ours_is_told_before_anything_is_done() {
+    let app = TestApp::new().await;
+    let call = app.get("/api/v1/ping").header("accept-encoding", "identity;q=0, compress");
+    call.send().await.expect_problem(406, "NOT_ACCEPTABLE");
+}
+
 #[tokio::test]
 async fn every_answer_is_hardened_also_the_refusals() {
     let app = TestApp::new().await;
