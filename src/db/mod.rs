@@ -5,7 +5,7 @@
 //! half-finished conversation must not meet the next borrower. The server notices through
 //! `client_connection_check_interval`, stops the statement and rolls back.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, Executor, PgConnection, PgPool,
@@ -42,7 +42,7 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
-    options: PgConnectOptions,
+    options: Arc<PgConnectOptions>,
     limits: Limits,
     suspicion: Suspicion,
     waits: Waits,
@@ -78,7 +78,7 @@ impl Db {
             read: config.statement_timeout + Duration::from_secs(1),
             transaction: config.statement_timeout * 3,
         };
-        Ok(Self { pool, options, limits, suspicion, waits: Waits::default() })
+        Ok(Self { pool, options: Arc::new(options), limits, suspicion, waits: Waits::default() })
     }
 
     /// Work on one connection outside a transaction: single statements that change nothing.
@@ -203,7 +203,8 @@ impl Db {
 
     /// Hears what is told on a channel, on a connection of its own.
     pub async fn listen(&self, channel: &str) -> Result<Listener> {
-        let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+        let pool =
+            PgPoolOptions::new().max_connections(1).connect_lazy_with((*self.options).clone());
         let listening = async {
             let mut listener = PgListener::connect_with(&pool).await?;
             listener.listen(channel).await?;

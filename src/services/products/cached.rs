@@ -21,6 +21,8 @@ pub static CATEGORIES: Family = Family::new("categories", 1, Sharing::Always);
 
 pub type ProductPage = Page<Listed, ProductAfter>;
 
+/// What asks Postgres lies in a box: most often nobody asks, and its large future would be moved
+/// about for every answer out of Redis.
 impl Products {
     /// A product that is not archived.
     pub async fn get(
@@ -31,7 +33,7 @@ impl Products {
         let load = || {
             let db = self.db.clone();
             async move {
-                let found = find(&db, id).await?.filter(|product| !product.archived);
+                let found = Box::pin(find(&db, id)).await?.filter(|product| !product.archived);
                 found.map(render).transpose()
             }
         };
@@ -52,14 +54,14 @@ impl Products {
         let load = || {
             let db = self.db.clone();
             async move {
-                let read = db.read("products.list", async |conn| {
+                let read = Box::pin(db.read("products.list", async |conn| {
                     let rows = repos::products::list(conn, &filter, sort, &page).await?;
                     let total = match page.count {
                         true => Some(repos::products::count(conn, &filter).await?),
                         false => None,
                     };
                     Ok(Page::cut(rows, page.limit, total, |row: &Listed| row.position(sort)))
-                });
+                }));
                 render(read.await?).map(Some)
             }
         };
@@ -74,9 +76,9 @@ impl Products {
         let load = || {
             let db = self.db.clone();
             async move {
-                let counts = db.read("products.categories", async |conn| {
+                let counts = Box::pin(db.read("products.categories", async |conn| {
                     repos::categories::counts(conn).await
-                });
+                }));
                 render(tree(counts.await?)).map(Some)
             }
         };

@@ -196,7 +196,7 @@ impl Cache {
         }
         let key = family.key(id);
         let Some((entry, phase)) = self.in_memory(&key) else {
-            return self.miss(family, key.into(), tags, load).await;
+            return Box::pin(self.miss(family, key.into(), tags, load)).await;
         };
         if phase != Phase::Fresh && entry.claim_refresh() {
             self.refresh(family, key.into(), tags, load);
