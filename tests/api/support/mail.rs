@@ -14,11 +14,15 @@ impl TestApp {
         Self::working(jobs::registry, vars).await
     }
 
-    /// All letters to an address, oldest first, once nothing waits to be sent.
+    /// All letters to an address, once nothing waits to be sent: in the order in which they were
+    /// written, which is not that in which several workers send them.
     pub async fn letters(&self, address: &str) -> Vec<Sent> {
         let waiting = "select count(*) from jobs where kind = 'send_mail' and state <> 'succeeded'";
         eventually("all mail is sent", async || self.count(waiting).await == 0).await;
-        self.app.services.post.mailer.memory().unwrap().sent_to(address)
+        let mut letters = self.app.services.post.mailer.memory().unwrap().sent_to(address);
+        // Named after their jobs, whose ids grow.
+        letters.sort_by(|one, other| one.message_id.cmp(&other.message_id));
+        letters
     }
 
     pub async fn subjects(&self, address: &str) -> Vec<&'static str> {
