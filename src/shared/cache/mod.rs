@@ -42,31 +42,25 @@ mod envelope;
 mod family;
 mod flights;
 mod marks;
+mod served;
 mod shared_tier;
 #[cfg(test)]
 mod tests;
+mod tiers;
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use tokio::{sync::Semaphore, time::Instant};
-use uuid::Uuid;
+use tokio::time::Instant;
 
 use crate::{error::Result, redis::Redis, shared::feed::Feed, telemetry::work};
-use entry::{Entry, Lifetimes, Phase};
+use entry::{Entry, Phase};
 pub use family::{Family, Sharing};
-use flights::{Flights, Outcome, Source};
-use marks::Marks;
-use shared_tier::SharedTier;
+use flights::Source;
+pub use served::{Found, Rendered, Scope, Served, Tag};
+use tiers::Tiers;
 
 /// How old news may be: what a second of freshness leaves after the way to the client.
 pub const BOUND: Duration = Duration::from_millis(950);
-/// More refreshes at once would be a crowd of their own.
-const REFRESHES: usize = 8;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -81,100 +75,13 @@ pub struct Settings {
     pub absent_ttl: Duration,
 }
 
-/// What an entry depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tag {
-    pub kind: &'static str,
-    pub id: Uuid,
-}
-
-impl Tag {
-    /// One that stands for all of its kind.
-    pub const fn all(kind: &'static str) -> Self {
-        Self { kind, id: Uuid::nil() }
-    }
-}
-
-/// What a change made stale.
-#[derive(Debug, Clone, Copy)]
-pub enum Scope<'a> {
-    Tags(&'a [Tag]),
-    Everything,
-}
-
-/// What a door made of a value, ready to be sent: bytes, and a word beside them such as a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
-    pub label: String,
-    pub body: Bytes,
-}
-
-/// How a read was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Found {
-    Hit,
-    Miss,
-    /// Expired, and being refreshed.
-    Stale,
-    /// Loaded, for the cache is off or cannot know what has changed.
-    Bypass,
-}
-
-impl Found {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Found::Hit => "hit",
-            Found::Miss => "miss",
-            Found::Stale => "stale",
-            Found::Bypass => "bypass",
-        }
-    }
-}
-
-/// The answer to a read.
-#[derive(Debug, Clone)]
-pub struct Served {
-    /// `None` when nothing is there.
-    pub value: Option<Arc<Rendered>>,
-    pub found: Found,
-}
-
 /// A handle; clones share everything.
 #[derive(Clone)]
-pub struct Cache(Arc<Inner>);
-
-struct Inner {
-    settings: Settings,
-    lifetimes: Lifetimes,
-    memory: moka::sync::Cache<Arc<str>, Arc<Entry>>,
-    shared: SharedTier,
-    marks: Marks,
-    flights: Flights,
-    feed: Feed,
-    refreshes: Arc<Semaphore>,
-    /// Its seed differs from process to process, and so does the moment of a refresh.
-    dice: RandomState,
-}
+pub struct Cache(Arc<Tiers>);
 
 impl Cache {
     pub fn new(settings: Settings, redis: Option<Redis>, feed: Feed) -> Self {
-        let Settings { ttl, stale_ttl, absent_ttl, .. } = settings;
-        let memory = moka::sync::Cache::builder()
-            .max_capacity(settings.memory_bytes)
-            .weigher(|key: &Arc<str>, entry: &Arc<Entry>| entry.weight(key))
-            .time_to_live(ttl + stale_ttl)
-            .build();
-        Self(Arc::new(Inner {
-            settings,
-            lifetimes: Lifetimes { ttl, stale_ttl, absent_ttl },
-            memory,
-            shared: SharedTier::new(redis, ttl),
-            marks: Marks::default(),
-            flights: Flights::default(),
-            feed,
-            refreshes: Arc::new(Semaphore::new(REFRESHES)),
-            dice: RandomState::new(),
-        }))
+        Self(Arc::new(Tiers::new(settings, redis, feed)))
     }
 
     /// The value under `id` in the family, out of the nearest tier that has it, else by `load`.
@@ -290,115 +197,16 @@ impl Cache {
     where
         F: Future<Output = Result<Option<Rendered>>> + Send + 'static,
     {
-        let inner = &self.0;
+        let tiers = &self.0;
         let usable = |epoch: u64, began: Instant| {
-            inner.vouches_for(began, Instant::now()) && inner.marks.of(tags).epoch <= epoch
+            tiers.vouches_for(began, Instant::now()) && tiers.marks.of(tags).epoch <= epoch
         };
         let begin = || {
-            let (inner, key, tags, loading) = (inner.clone(), key.clone(), tags.to_vec(), load());
+            let (tiers, key, tags, loading) = (tiers.clone(), key.clone(), tags.to_vec(), load());
             work::inherit(
-                async move { inner.obtain(family, &key, &tags, ask_redis, loading).await },
+                async move { tiers.obtain(family, &key, &tags, ask_redis, loading).await },
             )
         };
-        inner.flights.board(&key, inner.marks.epoch(), usable, begin).await
-    }
-}
-
-impl Inner {
-    /// Whether what was true at `known` has been watched since, up to [`BOUND`] ago.
-    fn vouches_for(&self, known: Instant, now: Instant) -> bool {
-        let recent = |at: Instant| now.saturating_duration_since(at) < BOUND;
-        recent(known) || self.feed.looked_at().is_some_and(recent)
-    }
-
-    fn feed_is_current(&self) -> bool {
-        self.feed.age().is_some_and(|age| age < BOUND)
-    }
-
-    /// From Redis, if it has a value that counts, else from the loader.
-    async fn obtain(
-        &self,
-        family: &'static Family,
-        key: &Arc<str>,
-        tags: &[Tag],
-        ask_redis: bool,
-        loading: impl Future<Output = Result<Option<Rendered>>>,
-    ) -> Result<Outcome> {
-        if ask_redis && let Some(outcome) = self.found_in_redis(family, key, tags).await {
-            return Ok(outcome);
-        }
-        let (epoch, began) = (self.marks.epoch(), Instant::now());
-        let value = loading.await;
-        family.count_load(value.is_ok());
-        let value = value?.map(Arc::new);
-        let kept = self.feed_is_current();
-        let draw = self.draw(key);
-        let entry = Entry::new(value.clone(), tags, epoch, began, self.lifetimes, draw);
-        self.keep(family, key, entry);
-        Ok(Outcome { value, source: Source::Loader, kept })
-    }
-
-    async fn found_in_redis(
-        &self,
-        family: &'static Family,
-        key: &Arc<str>,
-        tags: &[Tag],
-    ) -> Option<Outcome> {
-        let found = self.shared.get(family, key).await?;
-        // After the answer: what was learnt meanwhile counts, and what comes later has its epoch.
-        let (epoch, known) = (self.marks.epoch(), self.feed.looked_at()?);
-        let outdated = found.as_of < self.marks.of(tags).change;
-        let beyond = found.as_of > self.feed.newest();
-        if outdated || beyond || !self.feed_is_current() {
-            family.count_refused("outdated");
-            return None;
-        }
-        let value = Some(Arc::new(found.value));
-        if self.remembers() {
-            let draw = self.draw(key);
-            let entry = Entry::new(value.clone(), tags, epoch, known, self.lifetimes, draw);
-            entry.claim_sharing();
-            self.memory.insert(key.clone(), Arc::new(entry));
-        }
-        Some(Outcome { value, source: Source::Redis, kept: true })
-    }
-
-    /// Only what counts at this moment; whether it still does is asked again at every read.
-    fn keep(&self, family: &'static Family, key: &Arc<str>, entry: Entry) {
-        if !self.marks.hold(&entry) {
-            return;
-        }
-        let entry = Arc::new(entry);
-        if family.sharing == Sharing::Always {
-            self.share(family, key, &entry);
-        }
-        if self.remembers() {
-            self.memory.insert(key.clone(), entry);
-        }
-    }
-
-    fn remembers(&self) -> bool {
-        self.settings.memory_bytes > 0
-    }
-
-    /// Tells the other instances, unless they would not take it, for the feed has not caught up
-    /// with a change of ours; a later reader tries again then.
-    fn share(&self, family: &'static Family, key: &str, entry: &Entry) {
-        // All changes up to here were applied before: an entry that holds has them in it.
-        let as_of = self.feed.complete();
-        if !self.marks.hold(entry) || as_of < self.marks.of(&entry.tags).change {
-            return;
-        }
-        if entry.claim_sharing()
-            && let Some(value) = &entry.value
-        {
-            self.shared.put(family, key, as_of, value.clone());
-        }
-    }
-
-    /// From 0 to 1, another for every key and instance and time.
-    fn draw(&self, key: &str) -> f64 {
-        let bits = self.dice.hash_one((key, self.marks.epoch(), self.feed.complete()));
-        (bits >> 11) as f64 / (1u64 << 53) as f64
+        tiers.flights.board(&key, tiers.marks.epoch(), usable, begin).await
     }
 }

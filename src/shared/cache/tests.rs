@@ -15,6 +15,7 @@ use tokio::{
     time::{advance, sleep},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::*;
 use crate::{
