@@ -5,10 +5,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use utoipa::ToSchema;
-use validator::Validate;
 
 use super::{
     cached,
@@ -16,17 +12,12 @@ use super::{
     extract::{From, MaybeActor, Path, Staff},
     idempotency::{self, Once},
     json::Valid,
-    time::Timestamp,
 };
 use crate::{
     domain::{
-        faults::Faults,
         idempotency::Stored,
         ids::ProductId,
-        products::{
-            Adjustment, Attributes, Description, Draft, NewProduct, Price, Product, ProductName,
-            ProductPatch, Sku,
-        },
+        products::{Adjustment, Product},
         users::Role,
     },
     error::{Error, Result},
@@ -34,70 +25,16 @@ use crate::{
     shared::cache::Rendered,
 };
 
+mod body;
 mod categories;
 mod list;
 pub(super) mod schema;
 
-use schema::{
-    AttributesSchema, CategoryPathSchema, CurrencySchema, ProductNameSchema, ReasonSchema,
-};
+use body::{NewProductBody, ProductPatchBody, StockAdjustment};
 
+pub use body::ProductBody;
 pub use categories::{__path_tree, tree};
 pub use list::{__path_list, list};
-
-/// Money: minor units of a currency, such as cents.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Money)]
-pub struct MoneyBody {
-    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64, example = 1999)]
-    pub amount: i64,
-    #[schema(value_type = CurrencySchema)]
-    pub currency: String,
-}
-
-/// What is sold.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Product)]
-pub struct ProductBody {
-    pub id: ProductId,
-    #[schema(example = "KN-2041")]
-    pub sku: String,
-    #[schema(example = "Chef's knife, 20 cm")]
-    pub name: String,
-    pub description: String,
-    /// The way from the root of the tree.
-    #[schema(example = "home/kitchen/knives")]
-    pub category: String,
-    pub price: MoneyBody,
-    /// How many can be sold.
-    #[schema(minimum = 0, example = 12)]
-    pub stock: i64,
-    #[schema(value_type = AttributesSchema)]
-    pub attributes: Value,
-    /// Not sold any more; only staff sees such.
-    pub archived: bool,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-}
-
-impl std::convert::From<Product> for ProductBody {
-    fn from(product: Product) -> Self {
-        Self {
-            id: product.id,
-            sku: product.sku,
-            name: product.name,
-            description: product.description,
-            category: product.category,
-            price: MoneyBody { amount: product.price, currency: product.currency },
-            stock: product.stock,
-            attributes: product.attributes,
-            archived: product.archived,
-            created_at: Timestamp(product.created_at),
-            updated_at: Timestamp(product.updated_at),
-        }
-    }
-}
 
 fn tag(product: &Product) -> Tag {
     Tag::Stocked { version: product.version, stock: product.stock_version }
@@ -159,47 +96,6 @@ pub async fn get(
     }
 }
 
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewProductBody {
-    /// The merchant's own code, of which there is one.
-    #[schema(min_length = 1, max_length = 64, pattern = r"^[\x21-\x7E]+$", example = "KN-2041")]
-    sku: String,
-    #[schema(value_type = ProductNameSchema)]
-    name: String,
-    #[serde(default)]
-    #[schema(
-        max_length = 10_000,
-        pattern = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
-    )]
-    description: String,
-    #[schema(value_type = CategoryPathSchema)]
-    category: String,
-    price: MoneyBody,
-    /// How many there are at first.
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 1_000_000_000)]
-    stock: i64,
-    #[serde(default)]
-    #[schema(value_type = Option<AttributesSchema>, nullable = false)]
-    attributes: Map<String, Value>,
-}
-
-impl NewProductBody {
-    fn check(self) -> Result<NewProduct> {
-        NewProduct::check(Draft {
-            sku: self.sku,
-            name: self.name,
-            description: self.description,
-            category: self.category,
-            amount: self.price.amount,
-            currency: self.price.currency,
-            attributes: self.attributes,
-            stock: self.stock,
-        })
-    }
-}
-
 /// Adds a product.
 ///
 /// Its category is made with all that lead to it when nobody has named it before.
@@ -229,43 +125,6 @@ pub async fn create(
         Ok(stored(StatusCode::CREATED, product)?.with(header::LOCATION.as_str(), location))
     });
     services.products.create(&actor, &new, &outcome, &origin).await
-}
-
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = ProductPatch)]
-pub struct ProductPatchBody {
-    #[schema(min_length = 1, max_length = 64, pattern = r"^[\x21-\x7E]+$")]
-    sku: Option<String>,
-    #[schema(value_type = Option<ProductNameSchema>)]
-    name: Option<String>,
-    #[schema(
-        max_length = 10_000,
-        pattern = r"^[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]*$"
-    )]
-    description: Option<String>,
-    #[schema(value_type = Option<CategoryPathSchema>)]
-    category: Option<String>,
-    price: Option<MoneyBody>,
-    /// All of them: what is not named is removed.
-    #[schema(value_type = Option<AttributesSchema>)]
-    attributes: Option<Map<String, Value>>,
-}
-
-impl ProductPatchBody {
-    fn check(self) -> Result<ProductPatch> {
-        use crate::domain::categories::CategoryPath;
-        let mut faults = Faults::default();
-        let patch = ProductPatch {
-            sku: faults.take_some(self.sku.map(|sku| Sku::parse(&sku))),
-            name: faults.take_some(self.name.map(|name| ProductName::parse(&name))),
-            description: faults.take_some(self.description.map(|text| Description::parse(&text))),
-            category: faults.take_some(self.category.map(|path| CategoryPath::parse(&path))),
-            price: faults.take_some(self.price.map(|it| Price::parse(it.amount, &it.currency))),
-            attributes: faults.take_some(self.attributes.map(Attributes::parse)),
-        };
-        faults.end().map(|()| patch)
-    }
 }
 
 /// Changes a product, of which the writer says what it has read.
@@ -317,16 +176,6 @@ pub async fn archive(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct StockAdjustment {
-    /// So many more; with a minus, so many fewer. Not 0.
-    #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000, example = -2)]
-    delta: i64,
-    #[schema(value_type = ReasonSchema)]
-    reason: String,
-}
-
 /// Books stock: so many more, or fewer, and why.
 ///
 /// Of bookings at the same time, each holds; one that would leave less than nothing is refused.
@@ -357,6 +206,7 @@ mod tests {
     use super::*;
     use crate::services::products::cached::PRODUCTS;
     use chrono::DateTime;
+    use serde_json::{Map, Value};
     use uuid::Uuid;
 
     #[test]

@@ -6,48 +6,26 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::{Deserialize, Serialize};
-use utoipa::{
-    ToSchema,
-    openapi::{
-        ObjectBuilder,
-        schema::{SchemaType, Type},
-    },
-};
-use validator::{Validate, ValidationError};
 
 use super::{
     extract::{Actor, Credentials, From},
     json::{Optional, Valid},
-    users::{DisplayName, UserBody, plain_text},
+    users::UserBody,
 };
 use crate::{
-    domain::text::is_deceptive,
     error::{Code, Error, Result},
     middleware::{authenticate::Authentication, cookies::Cookies},
     services::{
         Services,
-        auth::{AccessToken, LoginRequest, NewAccount, RefreshGrant, Registered},
+        auth::{LoginRequest, NewAccount, RefreshGrant, Registered},
     },
 };
 
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RegisterBody {
-    #[schema(example = "ada@example.com", format = "email", max_length = 254)]
-    email: String,
-    /// At least 8 characters and hard to guess; no rules of composition. At most 1024 bytes.
-    #[schema(
-        example = "orbit-velvet-lantern-42",
-        format = "password",
-        pattern = r"^[^\u0000]*$",
-        min_length = 8,
-        max_length = 1024
-    )]
-    password: String,
-    #[schema(value_type = DisplayName)]
-    name: String,
-}
+mod body;
+
+use body::{
+    LoginAnswer, LoginBody, PasswordBody, RefreshBody, RegisterBody, TokenBody, TokenDelivery,
+};
 
 /// Opens an account.
 ///
@@ -80,88 +58,6 @@ pub async fn register(
     };
     let location = [(header::LOCATION, "/api/v1/users/me")];
     Ok((StatusCode::CREATED, location, Json(UserBody::from(user))).into_response())
-}
-
-/// How the refresh token is handed over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenDelivery {
-    /// In an HttpOnly cookie: for browsers.
-    #[default]
-    Cookie,
-    /// In the JSON body: for native clients; refused when the request carries an `Origin`.
-    Body,
-}
-
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LoginBody {
-    #[schema(example = "ada@example.com", format = "email", max_length = 254)]
-    email: String,
-    #[schema(
-        example = "orbit-velvet-lantern-42",
-        format = "password",
-        pattern = r"^[^\u0000]*$",
-        max_length = 1024
-    )]
-    password: String,
-    /// Keeps the session for 30 days of silence instead of 7.
-    #[serde(default)]
-    remember_me: bool,
-    #[validate(
-        length(min = 1, max = 100, message = "must have 1 to 100 characters"),
-        custom(function = "plain", message = "must not contain control or invisible characters")
-    )]
-    #[schema(schema_with = device_name)]
-    device_name: Option<String>,
-    #[serde(default)]
-    token_delivery: TokenDelivery,
-    /// What an earlier login with `token_delivery: body` gave as `device_token`; anything else is
-    /// an unknown device.
-    #[schema(pattern = r"^[^\u0000]*$")]
-    device_token: Option<String>,
-}
-
-fn device_name() -> ObjectBuilder {
-    plain_text()
-        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-        .description(Some("Shown in the list of sessions; no control or invisible characters."))
-        .examples(["Ada's phone"])
-}
-
-fn plain(text: &str) -> std::result::Result<(), ValidationError> {
-    match text.chars().any(is_deceptive) {
-        true => Err(ValidationError::new("characters")),
-        false => Ok(()),
-    }
-}
-
-/// An access token, to be sent as `Authorization: Bearer`.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Tokens)]
-pub struct TokenBody {
-    /// A signed JWT (RFC 9068); its keys are at `/.well-known/jwks.json`.
-    access_token: String,
-    #[schema(example = "Bearer")]
-    token_type: &'static str,
-    /// Seconds.
-    #[schema(example = 600)]
-    expires_in: u64,
-    /// Only with `token_delivery: body`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    refresh_token: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct LoginAnswer {
-    #[serde(flatten)]
-    tokens: TokenBody,
-    /// Only with `token_delivery: body`: sent with the next login, it tells that the device is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    device_token: Option<String>,
-    user: UserBody,
 }
 
 /// Signs in with address and password.
@@ -200,7 +96,7 @@ pub async fn login(
     let signed_in = services.auth.login(request, &origin).await?;
     let in_body = delivery == TokenDelivery::Body;
     let answer = LoginAnswer {
-        tokens: token_body(signed_in.access, in_body.then(|| signed_in.refresh.token.clone())),
+        tokens: TokenBody::of(signed_in.access, in_body.then(|| signed_in.refresh.token.clone())),
         device_token: in_body.then(|| signed_in.device_token.clone()),
         user: UserBody::from(signed_in.user),
     };
@@ -211,14 +107,6 @@ pub async fn login(
         cookies.set_device(headers, &signed_in.device_token, services.cookies.device_ttl);
     }
     Ok(response)
-}
-
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RefreshBody {
-    /// For native clients; browsers send the cookie and no body.
-    #[schema(max_length = 128, pattern = r"^[^\u0000]*$")]
-    refresh_token: Option<String>,
 }
 
 /// Trades a refresh token for a new pair, once.
@@ -254,7 +142,7 @@ pub async fn refresh(
     let refreshed = services.auth.refresh(&token, &origin).await?;
     let in_body = delivery == TokenDelivery::Body;
     let refresh_token = in_body.then(|| refreshed.refresh.token.clone());
-    let mut response = Json(token_body(refreshed.access, refresh_token)).into_response();
+    let mut response = Json(TokenBody::of(refreshed.access, refresh_token)).into_response();
     if !in_body {
         set_refresh_cookie(&services, response.headers_mut(), &refreshed.refresh);
     }
@@ -302,27 +190,6 @@ pub async fn logout_all(
     Ok(signed_out(&services))
 }
 
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PasswordBody {
-    #[schema(
-        example = "orbit-velvet-lantern-42",
-        format = "password",
-        pattern = r"^[^\u0000]*$",
-        max_length = 1024
-    )]
-    current_password: String,
-    /// As at registration.
-    #[schema(
-        example = "copper-meadow-violin-81",
-        format = "password",
-        pattern = r"^[^\u0000]*$",
-        min_length = 8,
-        max_length = 1024
-    )]
-    new_password: String,
-}
-
 /// Changes the password; every other session ends.
 ///
 /// Wrong guesses of the current one count like failed logins.
@@ -356,15 +223,6 @@ fn refuse_body_delivery_to_browsers(delivery: TokenDelivery, headers: &HeaderMap
             "refresh tokens are not put into bodies for requests with an Origin",
         )),
         _ => Ok(()),
-    }
-}
-
-fn token_body(access: AccessToken, refresh_token: Option<String>) -> TokenBody {
-    TokenBody {
-        access_token: access.token,
-        token_type: "Bearer",
-        expires_in: access.expires_in.as_secs(),
-        refresh_token,
     }
 }
 
