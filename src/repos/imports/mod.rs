@@ -9,15 +9,14 @@ use crate::{
         csv::Place,
         idempotency::{Fingerprint, Key},
         ids::{ImportId, JobId, UserId},
-        imports::{
-            Column, Failure, Head, Import, ImportMode, ImportState, KeptReject, Options, Reject,
-        },
+        imports::{Column, Failure, Head, Import, ImportMode, ImportState, Options},
     },
     error::{Error, Result},
 };
 
 pub mod chunks;
 pub mod merge;
+pub mod rejects;
 
 /// Rows of one bite of the reaper.
 pub const BITE: u64 = 100;
@@ -269,56 +268,6 @@ pub async fn lock(conn: &mut PgConnection, id: ImportId) -> Result<Option<Import
         sqlx::query_scalar!("select state from imports where id = $1 for no key update", id.0);
     let state = state.fetch_optional(conn).await?;
     Ok(state.as_deref().and_then(ImportState::parse))
-}
-
-/// Adds bad rows as long as there is room; each line once.
-pub async fn insert_rejects(
-    conn: &mut PgConnection,
-    id: ImportId,
-    rejects: &[Reject],
-    room: i64,
-) -> Result<()> {
-    let kept = &rejects[..rejects.len().min(usize::try_from(room).unwrap_or_default())];
-    if kept.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<_> = kept.iter().map(|reject| reject.line).collect();
-    let columns: Vec<_> = kept.iter().map(|reject| reject.column.to_owned()).collect();
-    let reasons: Vec<_> = kept.iter().map(|reject| reject.reason.clone()).collect();
-    let originals: Vec<_> = kept.iter().map(|reject| reject.original.clone()).collect();
-    sqlx::query!(
-        "insert into import_rejects (import_id, line, column_name, reason, original)
-         select $1, line, column_name, reason, original
-         from unnest($2::bigint[], $3::text[], $4::text[], $5::text[])
-              as reject(line, column_name, reason, original)
-         on conflict (import_id, line) do nothing",
-        id.0,
-        &lines,
-        &columns,
-        &reasons,
-        &originals,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub async fn rejects_after(
-    conn: &mut PgConnection,
-    id: ImportId,
-    line: i64,
-    limit: i64,
-) -> Result<Vec<KeptReject>> {
-    Ok(sqlx::query_as!(
-        KeptReject,
-        "select line, column_name, reason, original from import_rejects
-         where import_id = $1 and line > $2 order by line limit $3",
-        id.0,
-        line,
-        limit,
-    )
-    .fetch_all(conn)
-    .await?)
 }
 
 /// An import that was failed because nobody works on it.

@@ -94,7 +94,7 @@ impl Imports {
         limit: i64,
     ) -> Result<Vec<KeptReject>> {
         let read = async |conn: &mut PgConnection| {
-            repos::imports::rejects_after(conn, id, line, limit).await
+            repos::imports::rejects::after(conn, id, line, limit).await
         };
         self.0.db.read("imports.rejects", read).await
     }

@@ -152,7 +152,7 @@ impl Imports {
         let rejects = batch.rejects_with(&archived, ARCHIVED);
         let upserted = batch.read() - rejects.len();
         let room = REJECTS_KEPT - rejected;
-        repos::imports::insert_rejects(tx, import.id, &rejects, room).await?;
+        repos::imports::rejects::insert(tx, import.id, &rejects, room).await?;
         if merges && upserted > 0 {
             self.0.freshness.everything_changed(tx).await?;
         }

@@ -100,9 +100,9 @@ impl Outbox {
         self.0
             .db
             .read("outbox.list", async |conn| {
-                let rows = repos::outbox::list(conn, filter, &page).await?;
+                let rows = repos::outbox::admin::list(conn, filter, &page).await?;
                 let total = match page.count {
-                    true => Some(repos::outbox::count(conn, filter).await?),
+                    true => Some(repos::outbox::admin::count(conn, filter).await?),
                     false => None,
                 };
                 Ok(Page::cut(rows, page.limit, total, |d| After { at: d.created_at, id: d.id.0 }))
@@ -120,11 +120,11 @@ impl Outbox {
         origin: &Origin,
     ) -> Result<Answer> {
         let work = async |tx: &mut PgConnection| {
-            let state = repos::outbox::state(tx, id).await?.ok_or_else(Error::not_found)?;
+            let state = repos::outbox::admin::state(tx, id).await?.ok_or_else(Error::not_found)?;
             if state != DeliveryState::Dead.as_str() {
                 return Err(Error::new(Code::Conflict, "only a dead delivery can be replayed"));
             }
-            repos::outbox::replay(tx, id).await?;
+            repos::outbox::admin::replay(tx, id).await?;
             let event = NewAuditEvent {
                 actor: Some(actor.user_id),
                 action: Action::DeliveryReplayed,
@@ -134,7 +134,7 @@ impl Outbox {
             self.0.audit.record(tx, event, origin).await?;
             let wake = self.0.wake.clone();
             on_commit(move || wake.all());
-            repos::outbox::find(tx, id).await?.ok_or_else(Error::not_found)
+            repos::outbox::admin::find(tx, id).await?.ok_or_else(Error::not_found)
         };
         self.0.once.tx("outbox.replay", outcome, work).await
     }
