@@ -8,8 +8,8 @@ use validator::Validate;
 
 use super::{
     extract::{Admin, Target},
-    page::{Count, List, Scope},
-    query::Query,
+    page::{List, Scope},
+    query::{PageQuery, Paged},
     time::Timestamp,
 };
 use crate::{
@@ -78,33 +78,23 @@ pub struct AuditQuery {
     action: Option<String>,
     /// Only what was done to this user or session.
     target_id: Option<Uuid>,
-    /// How many rows a page has at most.
-    #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<i64>,
-    /// `next_cursor` of the page before; everything else in the query stays as it was.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-    /// `exact` adds `total`.
-    #[param(inline)]
-    count: Option<Count>,
 }
 
 /// Who did what to whom, newest first.
 ///
 /// The trail is append-only. Events outlive the accounts they name.
 #[utoipa::path(get, path = "/api/v1/admin/audit-events", tag = "administration",
-    operation_id = "list_audit_events", params(AuditQuery),
+    operation_id = "list_audit_events", params(AuditQuery, PageQuery),
     responses((status = 200, description = "A page of events", body = AuditEventList)))]
 pub async fn list(
     State(services): State<Services>,
     Admin(_actor): Admin,
     Target(uri): Target,
-    Query(query): Query<AuditQuery>,
+    Paged(query, page): Paged<AuditQuery>,
 ) -> Result<Response> {
     let name = format!("audit/{:?}/{:?}/{:?}", query.actor_id, query.action, query.target_id);
     let scope = Scope { key: &services.cursors, name };
-    let page = scope.request(query.limit, query.cursor.as_deref(), query.count)?;
+    let page = scope.request(&page)?;
     let filter =
         AuditFilter { actor_id: query.actor_id, action: query.action, target_id: query.target_id };
     scope.respond(&uri, services.audit.list(&filter, page).await?, AuditEventBody::from)

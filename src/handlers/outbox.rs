@@ -10,8 +10,8 @@ use validator::Validate;
 use super::{
     extract::{Admin, From, Path, Staff, Target},
     idempotency::{self, NoBody, Once},
-    page::{Count, List, Scope},
-    query::Query,
+    page::{List, Scope},
+    query::{PageQuery, Paged},
     time::Timestamp,
 };
 use crate::{
@@ -109,23 +109,13 @@ pub struct DeliveriesQuery {
     #[validate(length(min = 1, max = 64, message = "must have 1 to 64 characters"))]
     #[param(min_length = 1, max_length = 64, pattern = r"^[^\u0000]*$", example = "redis_stream")]
     consumer: Option<String>,
-    /// How many rows a page has at most.
-    #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<i64>,
-    /// `next_cursor` of the page before; everything else in the query stays as it was.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-    /// `exact` adds `total`.
-    #[param(inline)]
-    count: Option<Count>,
 }
 
 /// Events and who is told of them, newest first.
 ///
 /// A `dead` delivery was given up after too many failures and waits to be replayed.
 #[utoipa::path(get, path = "/api/v1/admin/outbox", tag = "administration",
-    operation_id = "list_deliveries", params(DeliveriesQuery),
+    operation_id = "list_deliveries", params(DeliveriesQuery, PageQuery),
     responses((status = 200, description = "A page of deliveries", body = DeliveryList, links(
         ("replay_delivery" = (operation_id = "replay_delivery",
             parameters(("id" = "$response.body#/data/0/id")),
@@ -135,11 +125,11 @@ pub async fn list(
     State(services): State<Services>,
     Staff(_actor): Staff,
     Target(uri): Target,
-    Query(query): Query<DeliveriesQuery>,
+    Paged(query, page): Paged<DeliveriesQuery>,
 ) -> Result<Response> {
     let name = format!("outbox/{:?}/{:?}", query.state, query.consumer);
     let scope = Scope { key: &services.cursors, name };
-    let page = scope.request(query.limit, query.cursor.as_deref(), query.count)?;
+    let page = scope.request(&page)?;
     let filter = DeliveryFilter { state: query.state, consumer: query.consumer };
     scope.respond(&uri, services.outbox.list(&filter, page).await?, DeliveryBody::from)
 }

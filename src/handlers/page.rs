@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Uri, header};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use url::form_urlencoded;
 use utoipa::{
     PartialSchema, ToSchema,
@@ -17,19 +17,12 @@ use utoipa::{
     },
 };
 
-use super::cached;
+use super::{cached, query::PageQuery};
 use crate::{
     domain::page::{DEFAULT_LIMIT, Page, PageRequest},
     error::{Error, Result},
     shared::{cache::Rendered, cursor::CursorKey},
 };
-
-/// Whether the number of all matching rows is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Count {
-    Exact,
-}
 
 /// One page of a list.
 #[derive(Debug, Serialize)]
@@ -81,14 +74,11 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    pub fn request<K: DeserializeOwned>(
-        &self,
-        limit: Option<i64>,
-        cursor: Option<&str>,
-        count: Option<Count>,
-    ) -> Result<PageRequest<K>> {
+    pub fn request<K: DeserializeOwned>(&self, page: &PageQuery) -> Result<PageRequest<K>> {
+        let cursor = page.cursor.as_deref();
         let after = cursor.map(|cursor| self.key.decode(&self.name, cursor)).transpose()?;
-        Ok(PageRequest { limit: limit.unwrap_or(DEFAULT_LIMIT), after, count: count.is_some() })
+        let limit = page.limit.unwrap_or(DEFAULT_LIMIT);
+        Ok(PageRequest { limit, after, count: page.count.is_some() })
     }
 
     /// `uri` is what the client asked for: the next page differs in the cursor only.

@@ -2,14 +2,13 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
-use validator::Validate;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     extract::{Actor, From, Path, Target},
-    page::{Count, List, Scope},
-    query::Query,
+    page::{List, Scope},
+    query::{PageQuery, Query},
     time::Timestamp,
 };
 use crate::{
@@ -56,27 +55,11 @@ impl SessionBody {
     }
 }
 
-#[derive(Deserialize, Validate, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct SessionsQuery {
-    /// How many rows a page has at most.
-    #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<i64>,
-    /// `next_cursor` of the page before; everything else in the query stays as it was.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-    /// `exact` adds `total`.
-    #[param(inline)]
-    count: Option<Count>,
-}
-
 /// The live sessions of the user, newest first.
 ///
 /// The one that asks says so in `current`.
 #[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "accounts",
-    operation_id = "list_sessions", params(SessionsQuery),
+    operation_id = "list_sessions", params(PageQuery),
     responses((status = 200, description = "A page of sessions", body = SessionList, links(
         ("end_session" = (operation_id = "end_session",
             parameters(("id" = "$response.body#/data/0/id")),
@@ -86,10 +69,10 @@ pub async fn list(
     State(services): State<Services>,
     Actor(actor): Actor,
     Target(uri): Target,
-    Query(query): Query<SessionsQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response> {
     let scope = Scope { key: &services.cursors, name: format!("sessions/{}", actor.user_id) };
-    let page = scope.request(query.limit, query.cursor.as_deref(), query.count)?;
+    let page = scope.request(&query)?;
     let page = services.auth.sessions(&actor, page).await?;
     scope.respond(&uri, page, |session| SessionBody::new(session, actor.session_id))
 }

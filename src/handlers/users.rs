@@ -14,8 +14,8 @@ use super::{
     etag::Conditions,
     extract::{Actor, Admin, From, Path, Target},
     json::Valid,
-    page::{Count, List, Scope},
-    query::Query,
+    page::{List, Scope},
+    query::{PageQuery, Paged},
     time::Timestamp,
 };
 use crate::{
@@ -171,23 +171,13 @@ pub struct UsersQuery {
     #[validate(length(min = 1, max = 100, message = "must have 1 to 100 characters"))]
     #[param(min_length = 1, max_length = 100, pattern = r"^[^\u0000]*$", example = "ada")]
     q: Option<String>,
-    /// How many rows a page has at most.
-    #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<i64>,
-    /// `next_cursor` of the page before; everything else in the query stays as it was.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-    /// `exact` adds `total`.
-    #[param(inline)]
-    count: Option<Count>,
 }
 
 /// All accounts, newest first.
 ///
 /// Deleted ones are not among them.
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", operation_id = "list_users",
-    params(UsersQuery),
+    params(UsersQuery, PageQuery),
     responses((status = 200, description = "A page of accounts", body = UserList, links(
         ("get_user" = (operation_id = "get_user",
             parameters(("id" = "$response.body#/data/0/id")),
@@ -197,11 +187,11 @@ pub async fn list(
     State(services): State<Services>,
     Admin(_actor): Admin,
     Target(uri): Target,
-    Query(query): Query<UsersQuery>,
+    Paged(query, page): Paged<UsersQuery>,
 ) -> Result<Response> {
     let name = format!("users/{:?}/{:?}", query.role, query.q);
     let scope = Scope { key: &services.cursors, name };
-    let page = scope.request(query.limit, query.cursor.as_deref(), query.count)?;
+    let page = scope.request(&page)?;
     let filter = UserFilter { role: query.role, q: query.q };
     scope.respond(&uri, services.users.list(&filter, page).await?, UserBody::from)
 }

@@ -13,8 +13,8 @@ use validator::Validate;
 use super::{
     extract::{Admin, From, Path, Staff, Target},
     idempotency::{self, NoBody, Once},
-    page::{Count, List, Scope},
-    query::Query,
+    page::{List, Scope},
+    query::{PageQuery, Paged},
 };
 use crate::{
     domain::{
@@ -48,23 +48,13 @@ pub struct JobsQuery {
     #[validate(length(min = 1, max = 64, message = "must have 1 to 64 characters"))]
     #[param(min_length = 1, max_length = 64, pattern = r"^[^\u0000]*$", example = "send_mail")]
     kind: Option<String>,
-    /// How many rows a page has at most.
-    #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<i64>,
-    /// `next_cursor` of the page before; everything else in the query stays as it was.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-    /// `exact` adds `total`.
-    #[param(inline)]
-    count: Option<Count>,
 }
 
 /// Background jobs, newest first.
 ///
 /// Finished jobs are kept for a configured time.
 #[utoipa::path(get, path = "/api/v1/admin/jobs", tag = "background work",
-    operation_id = "list_jobs", params(JobsQuery),
+    operation_id = "list_jobs", params(JobsQuery, PageQuery),
     responses((status = 200, description = "A page of jobs", body = JobList, links(
         ("get_job" = (operation_id = "get_job",
             parameters(("id" = "$response.body#/data/0/id")),
@@ -80,11 +70,11 @@ pub async fn list(
     State(services): State<Services>,
     Staff(_actor): Staff,
     Target(uri): Target,
-    Query(query): Query<JobsQuery>,
+    Paged(query, page): Paged<JobsQuery>,
 ) -> Result<Response> {
     let name = format!("jobs/{:?}/{:?}/{:?}", query.state, query.queue, query.kind);
     let scope = Scope { key: &services.cursors, name };
-    let page = scope.request(query.limit, query.cursor.as_deref(), query.count)?;
+    let page = scope.request(&page)?;
     let queue = query.queue.map(Queue::from);
     let filter = JobFilter { state: query.state, queue, kind: query.kind };
     scope.respond(&uri, services.jobs.list(&filter, page).await?, JobBody::from)

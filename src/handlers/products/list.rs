@@ -15,8 +15,8 @@ use crate::{
     handlers::{
         cached,
         extract::{MaybeActor, Target},
-        page::{self, Count, List, Scope},
-        query::Query,
+        page::{self, List, Scope},
+        query::{PageQuery, Paged},
     },
     services::Services,
 };
@@ -46,16 +46,6 @@ pub struct ProductsQuery {
     /// `relevance` goes with `q`, and is the order then unless another is named; else it is `newest`.
     #[param(inline)]
     sort: Option<Sort>,
-    /// How many rows a page has at most.
-    #[validate(range(min = 1, max = 100, message = "must be from 1 to 100"))]
-    #[param(minimum = 1, maximum = 100, default = 20)]
-    limit: Option<i64>,
-    /// `next_cursor` of the page before; everything else in the query stays as it was.
-    #[param(min_length = 1, pattern = "^[A-Za-z0-9_-]+$")]
-    cursor: Option<String>,
-    /// `exact` adds `total`; of a search, at most 1000.
-    #[param(inline)]
-    count: Option<Count>,
 }
 
 impl ProductsQuery {
@@ -81,9 +71,9 @@ type ProductList = List<ProductBody>;
 
 /// The catalogue, a page at a time.
 ///
-/// Of a search, at most the best thousand are listed.
+/// Of a search, at most the best thousand are listed, and counted.
 #[utoipa::path(get, path = "/api/v1/products", tag = "products", operation_id = "list_products",
-    params(ProductsQuery),
+    params(ProductsQuery, PageQuery),
     responses((status = 200, description = "A page of products", body = ProductList,
         headers(("Cache-Control"), ("X-Cache")), links(
         ("get_product" = (operation_id = "get_product",
@@ -94,12 +84,12 @@ pub async fn list(
     State(services): State<Services>,
     MaybeActor(_actor): MaybeActor,
     Target(uri): Target,
-    Query(query): Query<ProductsQuery>,
+    Paged(query, page): Paged<ProductsQuery>,
 ) -> Result<Response> {
     let (filter, sort) = query.filter()?;
     let name = format!("products/{sort:?}/{filter:?}");
     let scope = Scope { key: &services.cursors, name };
-    let page = scope.request(query.limit, query.cursor.as_deref(), query.count)?;
+    let page = scope.request(&page)?;
     let render = {
         let (services, name) = (services.clone(), scope.name.clone());
         move |page| {
