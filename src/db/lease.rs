@@ -10,26 +10,48 @@ use std::{
 };
 
 use sqlx::{PgConnection, Postgres, pool::PoolConnection};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::failure::is_hung;
+use super::{
+    failure::is_hung,
+    parked::{Held, Parked, Pooled},
+};
 use crate::{error::Result, telemetry::metrics as names};
 
+/// For the answer of a connection that is doubted.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// A borrowed connection. Dropped without being given back, it is closed.
-pub struct Lease(Option<PoolConnection<Postgres>>);
+pub struct Lease {
+    held: Option<Held<PoolConnection<Postgres>>>,
+    parked: Parked<PoolConnection<Postgres>>,
+}
 
 impl Lease {
-    pub fn new(conn: PoolConnection<Postgres>) -> Self {
-        Self(Some(conn))
+    pub fn new(
+        held: Held<PoolConnection<Postgres>>,
+        parked: Parked<PoolConnection<Postgres>>,
+    ) -> Self {
+        Self { held: Some(held), parked }
     }
 
+    /// For one whose conversation ended as it should.
+    pub fn park(mut self) {
+        if let Some(held) = self.held.take() {
+            self.parked.park(held);
+        }
+    }
+
+    /// The pool asks whether it still lives.
     pub fn give_back(mut self) {
-        self.0 = None;
+        self.held = None;
     }
 
     pub fn give_back_unless_hung<T>(self, result: &Result<T>) {
-        if !result.as_ref().is_err_and(is_hung) {
-            self.give_back();
+        match result {
+            Ok(_) => self.park(),
+            Err(error) if is_hung(error) => {}
+            Err(_) => self.give_back(),
         }
     }
 }
@@ -37,23 +59,38 @@ impl Lease {
 impl Deref for Lease {
     type Target = PgConnection;
     fn deref(&self) -> &PgConnection {
-        self.0.as_ref().expect("a lease holds its connection until it is given back")
+        &self.held.as_ref().expect("a lease holds its connection until it is given back").conn
     }
 }
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.0.as_mut().expect("a lease holds its connection until it is given back")
+        &mut self.held.as_mut().expect("a lease holds its connection until it is given back").conn
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(conn) = self.0.take() {
-            metrics::counter!(names::DB_CONNECTIONS_CUT).increment(1);
-            drop(conn.detach());
+        if let Some(held) = self.held.take() {
+            held.conn.cut();
         }
     }
+}
+
+impl Pooled for PoolConnection<Postgres> {
+    fn cut(self) {
+        metrics::counter!(names::DB_CONNECTIONS_CUT).increment(1);
+        drop(self.detach());
+    }
+
+    async fn answers(&mut self) -> bool {
+        answers(self).await
+    }
+}
+
+pub async fn answers(conn: &mut PgConnection) -> bool {
+    let ping = timeout(PATIENCE, sqlx::Connection::ping(conn));
+    matches!(ping.await, Ok(Ok(())))
 }
 
 /// Until when connections are doubted: those opened before the last loss.

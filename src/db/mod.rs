@@ -8,7 +8,8 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Executor, PgConnection, PgPool,
+    ConnectOptions, Executor, PgConnection, PgPool, Postgres,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::time::{Instant, timeout};
@@ -23,14 +24,16 @@ mod failure;
 mod lease;
 mod lock_wait;
 mod on_commit;
+mod parked;
 mod undoable;
 mod waits;
 
 use failure::{Hung, is_hung, is_lost_connection};
 pub use failure::{OnConstraint, is_conflict};
-use lease::{Lease, Suspicion};
+use lease::{Lease, Suspicion, answers};
 pub use lock_wait::waiting_at_most;
 pub use on_commit::on_commit;
+use parked::{Held, Parked};
 pub use undoable::undoable;
 use waits::Waits;
 
@@ -42,6 +45,7 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Db {
     pool: PgPool,
+    parked: Parked<PoolConnection<Postgres>>,
     options: Arc<PgConnectOptions>,
     limits: Limits,
     suspicion: Suspicion,
@@ -78,7 +82,8 @@ impl Db {
             read: config.statement_timeout + Duration::from_secs(1),
             transaction: config.statement_timeout * 3,
         };
-        Ok(Self { pool, options: Arc::new(options), limits, suspicion, waits: Waits::default() })
+        let (parked, options) = (Parked::new(), Arc::new(options));
+        Ok(Self { pool, parked, options, limits, suspicion, waits: Waits::default() })
     }
 
     /// Work on one connection outside a transaction: single statements that change nothing.
@@ -160,7 +165,7 @@ impl Db {
         let ended = self.within(self.limits.read, execute(&mut lease, end)).await;
         match (result, ended) {
             (Ok(value), Ok(())) => {
-                lease.give_back();
+                lease.park();
                 Ok(value)
             }
             // Whether it was committed is not known: the connection is closed with the lease.
@@ -173,14 +178,30 @@ impl Db {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that lends connections")]
     async fn lease(&self) -> Result<Lease> {
         let started = Instant::now();
-        let conn = self.pool.acquire().await;
+        let lease = self.borrow().await;
         metrics::histogram!(names::DB_POOL_WAIT).record(started.elapsed().as_secs_f64());
-        let lease = Lease::new(conn?);
+        let lease = lease?;
         self.waits.note(started.elapsed());
         Ok(lease)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that lends connections")]
+    async fn borrow(&self) -> Result<Lease> {
+        loop {
+            let (held, is_new) = match self.parked.take() {
+                Ok(held) => (held, false),
+                Err(_waiting) => (Held::new(self.pool.acquire().await?), true),
+            };
+            let doubtful = !is_new && self.suspicion.covers(held.since.elapsed());
+            let mut lease = Lease::new(held, self.parked.clone());
+            if !doubtful || answers(&mut lease).await {
+                return Ok(lease);
+            }
+            // The others are not worth another wait.
+            self.parked.cut();
+        }
     }
 
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -220,7 +241,7 @@ impl Db {
 
     /// Connections open, and of those idle.
     pub fn pool_size(&self) -> (u32, usize) {
-        (self.pool.size(), self.pool.num_idle())
+        (self.pool.size(), self.pool.num_idle() + self.parked.len())
     }
 
     /// How long the luckiest waited for a connection since this was last asked.
@@ -229,6 +250,7 @@ impl Db {
     }
 
     pub async fn close(&self) {
+        self.parked.close();
         self.pool.close().await;
     }
 }
@@ -281,11 +303,6 @@ pub fn connect_options(config: &config::Database, url: &str) -> Result<PgConnect
         ("jit", "off".to_owned()),
         ("timezone", "UTC".to_owned()),
     ]))
-}
-
-async fn answers(conn: &mut PgConnection) -> bool {
-    let ping = timeout(Duration::from_millis(500), sqlx::Connection::ping(conn));
-    matches!(ping.await, Ok(Ok(())))
 }
 
 async fn execute(conn: &mut PgConnection, command: &'static str) -> Result<()> {
