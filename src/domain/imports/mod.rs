@@ -24,7 +24,7 @@ pub const BATCH_ROWS: usize = 2_000;
 /// A batch of long rows ends earlier.
 pub const BATCH_BYTES: usize = 1 << 20;
 /// Bad rows that are kept to be shown; the others are counted.
-pub const REJECTS_KEPT: i64 = 10_000;
+pub const REJECTS_KEPT: i64 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -77,6 +77,11 @@ impl File {
         let source = match name.as_str() {
             "text/csv" if is_utf8(media) => Source::Raw(stream),
             "application/gzip" | "application/x-gzip" => Source::Raw(stream),
+            // The coding would be the form's, not the file's.
+            "multipart/form-data" if matches!(coding, Coding::Gzip(_)) => {
+                let detail = "a form is not compressed as a whole; the file in it may be";
+                return Err(Error::new(Code::UnsupportedMediaType, detail));
+            }
             "multipart/form-data" => form(media, stream)?,
             _ => {
                 let detail = "a file is text/csv in UTF-8, application/gzip or multipart/form-data";

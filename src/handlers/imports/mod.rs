@@ -30,7 +30,7 @@ use crate::{
     middleware::deadline::Leaving,
     services::{
         Services,
-        imports::{Begun, Upload},
+        imports::{Begun, Known, Upload},
     },
 };
 
@@ -64,7 +64,7 @@ pub struct Import {
     rows_upserted: i64,
     #[schema(example = 10)]
     rows_rejected: i64,
-    /// Bad rows beyond the 10,000 that `/rejects` shows.
+    /// Bad rows beyond the million that `/rejects` shows.
     rejects_left_out: i64,
     /// 100 only when it has succeeded.
     #[schema(minimum = 0, maximum = 100, example = 50)]
@@ -200,7 +200,10 @@ pub async fn create(
     let idle = services.imports.settings().progress_timeout;
     let file = File::open(&headers, body, idle)?;
     match services.imports.begin(&actor, options, claim.as_ref()).await? {
-        Begun::Known(import) => Ok(accepted(*import, true)),
+        Begun::Known(mut known) => {
+            leaving.before(compare(&mut known, file)).await?;
+            Ok(accepted(known.finish()?, true))
+        }
         Begun::Upload(mut upload) => {
             let received = leaving.before(receive(&mut upload, file)).await;
             let queued = match received {
@@ -218,7 +221,7 @@ pub async fn create(
     }
 }
 
-/// What was asked for; the file itself is not looked at.
+/// What was asked for; the file itself is compared when it has come.
 fn fingerprint(options: Options) -> Fingerprint {
     let word = |yes: bool| if yes { "true" } else { "false" };
     let parameters = [
@@ -232,6 +235,13 @@ fn fingerprint(options: Options) -> Fingerprint {
 async fn receive(upload: &mut Upload, mut file: File) -> Result<()> {
     while let Some(text) = file.next().await? {
         upload.write(&text).await?;
+    }
+    Ok(())
+}
+
+async fn compare(known: &mut Known, mut file: File) -> Result<()> {
+    while let Some(text) = file.next().await? {
+        known.compare(&text)?;
     }
     Ok(())
 }
@@ -284,7 +294,7 @@ pub async fn cancel(
 /// The bad rows of an import, as CSV.
 ///
 /// One line for each: on which line of the file it begins, the column (empty for the whole row),
-/// what is wrong, and its beginning as it stands in the file. The first 10,000 are kept.
+/// what is wrong, and its beginning as it stands in the file. The first million are kept.
 #[utoipa::path(get, path = "/api/v1/imports/{id}/rejects", tag = "products",
     operation_id = "get_import_rejects", params(("id" = ImportId, Path, description = "The import's id")),
     responses((status = 200, description = "The bad rows so far", body = String,

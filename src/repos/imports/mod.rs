@@ -141,6 +141,12 @@ pub async fn find_by_key(
     Ok(row.fetch_optional(conn).await?.map(|row| (row.id, row.fingerprint.into())))
 }
 
+/// SHA-256 of the text that an import was made of; imports of former releases have none.
+pub async fn digest(conn: &mut PgConnection, id: ImportId) -> Result<Option<Vec<u8>>> {
+    let digest = sqlx::query_scalar!("select content_digest from imports where id = $1", id.0);
+    Ok(digest.fetch_optional(conn).await?.flatten())
+}
+
 /// Frees a key that has been known for long enough, or whose upload has come to nothing: it ended,
 /// or nothing of it has come for `idle`. True when it was freed.
 pub async fn free_key(
@@ -171,19 +177,21 @@ pub async fn queue(
     conn: &mut PgConnection,
     id: ImportId,
     head: &Head,
+    digest: &[u8; 32],
     job: Option<JobId>,
 ) -> Result<bool> {
     let columns: Vec<_> = head.columns.iter().map(|column| column.as_str().to_owned()).collect();
     let queued = sqlx::query!(
         "update imports
          set state = 'queued', columns = $2, rows_at = $3, rows_line = $4, bytes_done = $3,
-             next_line = $4, job_id = $5, updated_at = now()
+             next_line = $4, job_id = $5, content_digest = $6, updated_at = now()
          where id = $1 and state = 'uploading'",
         id.0,
         &columns,
         head.rows.offset as i64,
         head.rows.line as i64,
         job.map(|job| job.0),
+        digest.as_slice(),
     );
     Ok(queued.execute(conn).await?.rows_affected() == 1)
 }

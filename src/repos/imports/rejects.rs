@@ -1,5 +1,7 @@
 //! Rows that an import refused.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
 use crate::{
@@ -58,4 +60,19 @@ pub async fn after(
     )
     .fetch_all(conn)
     .await?)
+}
+
+/// Rows of one bite of the reaper.
+pub const BITE: u64 = 5_000;
+
+/// Rejects of imports that ended long ago; how many were removed: [`BITE`] when there may be more.
+pub async fn reap(conn: &mut PgConnection, keep: Duration) -> Result<u64> {
+    let removed = sqlx::query!(
+        "delete from import_rejects where (import_id, line) in (
+             select reject.import_id, reject.line from import_rejects reject
+             join imports on imports.id = reject.import_id
+             where imports.finished_at < now() - make_interval(secs => $1) limit 5000)",
+        keep.as_secs_f64(),
+    );
+    Ok(removed.execute(conn).await?.rows_affected())
 }

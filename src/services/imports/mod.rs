@@ -27,7 +27,7 @@ mod run;
 mod upload;
 
 pub use run::{Ran, Run};
-pub use upload::{Begun, Upload};
+pub use upload::{Begun, Known, Upload};
 
 const REAP_EVERY: Duration = Duration::from_secs(30);
 
@@ -159,6 +159,10 @@ impl Imports {
         db.tx("imports.fail_abandoned", async |tx| self.fail_abandoned(tx, idle).await).await?;
         let reap = async |conn: &mut PgConnection| repos::imports::chunks::reap(conn).await;
         while db.autocommit("imports.reap_chunks", reap).await? == repos::imports::chunks::BITE {}
+        let reap = async |conn: &mut PgConnection| {
+            repos::imports::rejects::reap(conn, settings.keep).await
+        };
+        while db.autocommit("imports.reap_rejects", reap).await? == repos::imports::rejects::BITE {}
         let reap = async |conn: &mut PgConnection| repos::imports::reap(conn, settings.keep).await;
         while db.autocommit("imports.reap", reap).await? == repos::imports::BITE {}
         Ok(())

@@ -15,6 +15,7 @@ use crate::{
     },
     error::{Code, Error, Result},
     repos::{self, imports::Claim},
+    shared::crypto::Sha256,
 };
 
 /// Of the pieces in which a file is staged.
@@ -22,8 +23,16 @@ const PIECE: usize = 256 * 1024;
 
 pub enum Begun {
     Upload(Upload),
-    /// What the user made under the same key.
-    Known(Box<Import>),
+    Known(Box<Known>),
+}
+
+/// What the user made under the same key, if the file is the same too.
+pub struct Known {
+    import: Import,
+    /// Of an import that a former release made, only the length is known.
+    digest: Option<Vec<u8>>,
+    seen: Sha256,
+    length: i64,
 }
 
 /// An import whose file is on its way. It ends with `finish` or `abandon`; otherwise it is reaped.
@@ -35,6 +44,7 @@ pub struct Upload {
     /// Where in the text `buffer` begins.
     at: u64,
     buffer: Vec<u8>,
+    seen: Sha256,
 }
 
 impl Imports {
@@ -61,7 +71,7 @@ impl Imports {
             })
             .await?;
         match known {
-            Some(import) => Ok(Begun::Known(Box::new(import))),
+            Some(known) => Ok(Begun::Known(Box::new(known))),
             None => Ok(Begun::Upload(Upload {
                 imports: self.clone(),
                 id,
@@ -69,6 +79,7 @@ impl Imports {
                 head: None,
                 at: 0,
                 buffer: Vec::with_capacity(PIECE),
+                seen: Sha256::default(),
             })),
         }
     }
@@ -79,7 +90,7 @@ impl Imports {
         tx: &mut PgConnection,
         actor: &Identity,
         claim: Option<&Claim<'_>>,
-    ) -> Result<Option<Import>> {
+    ) -> Result<Option<Known>> {
         let Some(claim) = claim else { return Ok(None) };
         let settings = self.settings();
         let Some((id, fingerprint)) =
@@ -94,10 +105,36 @@ impl Imports {
         if fingerprint != *claim.fingerprint {
             return Err(Error::of(Code::IdempotencyKeyReused));
         }
-        let import = repos::imports::find(tx, id).await?;
-        match import {
+        let digest = repos::imports::digest(tx, id).await?;
+        match repos::imports::find(tx, id).await? {
             Some(import) if import.state == ImportState::Uploading => Err(in_progress()),
-            import => Ok(import),
+            import => Ok(import.map(|import| Known::new(import, digest))),
+        }
+    }
+}
+
+impl Known {
+    fn new(import: Import, digest: Option<Vec<u8>>) -> Self {
+        Self { import, digest, seen: Sha256::default(), length: 0 }
+    }
+
+    /// Looks at what has come of the text.
+    pub fn compare(&mut self, bytes: &[u8]) -> Result<()> {
+        self.seen.update(bytes);
+        self.length += bytes.len() as i64;
+        match self.length > self.import.bytes_total {
+            true => Err(Error::of(Code::IdempotencyKeyReused)),
+            false => Ok(()),
+        }
+    }
+
+    /// The file has come whole.
+    pub fn finish(self) -> Result<Import> {
+        let seen = self.seen.finish();
+        let same = self.digest.is_none_or(|digest| digest == seen);
+        match same && self.length == self.import.bytes_total {
+            true => Ok(self.import),
+            false => Err(Error::of(Code::IdempotencyKeyReused)),
         }
     }
 }
@@ -109,6 +146,7 @@ impl Upload {
         if self.at + (self.buffer.len() + bytes.len()) as u64 > longest {
             return Err(Error::of(Code::PayloadTooLarge));
         }
+        self.seen.update(bytes);
         while !bytes.is_empty() {
             let (piece, rest) = bytes.split_at(bytes.len().min(PIECE - self.buffer.len()));
             self.buffer.extend_from_slice(piece);
@@ -148,10 +186,11 @@ impl Upload {
         if !self.buffer.is_empty() {
             self.store().await?;
         }
+        let digest = std::mem::take(&mut self.seen).finish();
         let (id, imports) = (self.id, &self.imports);
         let queue = async |tx: &mut PgConnection| {
             let job = imports.0.jobs.enqueue(tx, &ImportProducts { import: id }, origin).await?;
-            if !repos::imports::queue(tx, id, &head, job).await? {
+            if !repos::imports::queue(tx, id, &head, &digest, job).await? {
                 return Err(interrupted());
             }
             imports.told(tx, id, actor.user_id, Action::ImportStarted, origin).await?;

@@ -66,19 +66,44 @@ async fn a_file_that_cannot_be_read_on_fails_and_says_where() {
 }
 
 #[tokio::test]
-async fn so_many_rejects_are_kept_and_the_others_counted() {
+async fn every_reject_is_shown_up_to_a_million_and_the_others_are_counted() {
     let (app, staff) = start().await;
     let import = app.imported(&staff, "", format!("{HEAD}{}", "bad\n".repeat(12_345))).await;
     assert_eq!(
         (&import["rows_rejected"], &import["rejects_left_out"]),
-        (&json!(12_345), &json!(2_345))
+        (&json!(12_345), &json!(0))
     );
     let text = String::from_utf8(app.rejects(&staff, &import).await.body).unwrap();
-    assert_eq!(text.lines().count(), 10_001);
-    assert!(text.lines().last().unwrap().starts_with("10001,,"));
+    assert_eq!(text.lines().count(), 12_346);
+    assert!(text.lines().last().unwrap().starts_with("12346,,"));
     let path = format!("/api/v1/imports/{}/rejects", id(&import));
     let call = app.get(&path).bearer(&staff.access).header("accept", "application/json");
     call.send().await.expect_problem(406, "NOT_ACCEPTABLE");
+
+    app.execute("update imports set finished_at = now() - interval '40 days'").await;
+    app.app.services.imports.reap().await.unwrap();
+    assert_eq!(app.count("select count(*) from import_rejects").await, 0);
+}
+
+#[tokio::test]
+async fn beyond_a_million_rejects_are_counted_only() {
+    let (app, staff) = start().await;
+    let admin = app.admin("admin").await;
+    let queue = async |what: &str| {
+        let path = format!("/api/v1/admin/queues/bulk/{what}");
+        app.post(&path).bearer(&admin.access).send().await.expect(204);
+    };
+    queue("pause").await;
+    let text = format!("{HEAD}{}", "bad\n".repeat(5));
+    let import = app.import(&staff, "", text).send().await.expect(202).json();
+    app.execute("update imports set rows_rejected = 999998").await;
+    queue("resume").await;
+    let import = app.import_over(&staff, &id(&import)).await;
+    assert_eq!(
+        (&import["rows_rejected"], &import["rejects_left_out"]),
+        (&json!(1_000_003), &json!(3))
+    );
+    assert_eq!(app.count("select count(*) from import_rejects").await, 2);
 }
 
 #[tokio::test]

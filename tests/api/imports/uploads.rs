@@ -247,6 +247,10 @@ async fn the_same_key_gets_the_same_import() {
     assert_eq!(id(&first.json()), id(&second.json()));
     assert_eq!(first.header("location"), second.header("location"));
     send(&staff, "?mode=atomic", "k").await.expect_problem(422, "IDEMPOTENCY_KEY_REUSED");
+    for other in ["S,N,,a,1,EUR,2\n", "S,N,,a,1,EUR,1\nT,N,,a,1,EUR,1\n", ""] {
+        let call = app.import(&staff, "", format!("{HEAD}{other}")).header("idempotency-key", "k");
+        call.send().await.expect_problem(422, "IDEMPOTENCY_KEY_REUSED");
+    }
     send(&other, "?mode=atomic", "k").await.expect(202);
     send(&staff, "", "a b").await.expect_problem(400, "MALFORMED_REQUEST");
     assert_eq!(app.count("select count(*) from imports").await, 2);
