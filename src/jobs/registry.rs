@@ -39,9 +39,9 @@ impl Registry {
     pub fn with<J: Run>(self) -> Self {
         self.add(J::KIND, J::POLICY, |payload, context| {
             Box::pin(async move {
-                // A payload that does not fit today will not fit tomorrow.
+                // A worker of a later release may know what to make of it.
                 let job: J = serde_json::from_value(payload)
-                    .map_err(|error| Failure::GiveUp(Error::internal(error)))?;
+                    .map_err(|error| Failure::Retry(Error::internal(error)))?;
                 job.run(&context).await
             })
         })

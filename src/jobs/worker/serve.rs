@@ -40,7 +40,7 @@ impl Life {
             if free == 0 {
                 continue;
             }
-            let claimed = match self.claim(queue, &mut turn, free).await {
+            let claimed = match self.claim(queue, &slots, &mut turn, free).await {
                 Ok(claimed) => claimed,
                 Err(error) => {
                     let queue = queue.as_str();
@@ -49,8 +49,7 @@ impl Life {
                     continue;
                 }
             };
-            let all = claimed.len() < free;
-            claimed.into_iter().for_each(|job| self.begin(job, queue, &slots, None));
+            let all = claimed < free;
             // Also under a load that never ends, and one after the other while there are some.
             match slots.available_permits() {
                 0 => suspects_first = true,
@@ -66,13 +65,26 @@ impl Life {
         }
     }
 
-    async fn claim(&self, queue: Queue, turn: &mut usize, free: usize) -> Result<Vec<Claimed>> {
-        let mut jobs = self.claims.claim(self.id, queue, turn, free as i64).await?;
-        let left = free - jobs.len();
-        if left > 0 {
-            jobs.extend(self.claims.claim_limited(self.id, queue, left as i64).await?);
+    /// Claims jobs and begins them; how many.
+    async fn claim(
+        &self,
+        queue: Queue,
+        slots: &Arc<Semaphore>,
+        turn: &mut usize,
+        free: usize,
+    ) -> Result<usize> {
+        let begin = |jobs: Vec<Claimed>| {
+            let count = jobs.len();
+            jobs.into_iter().for_each(|job| self.begin(job, queue, slots, None));
+            count
+        };
+        // Begun before the next claim, which may fail or take so long that these are given back.
+        let claimed = begin(self.claims.claim(self.id, queue, turn, free as i64).await?);
+        let left = free - claimed;
+        if left == 0 {
+            return Ok(claimed);
         }
-        Ok(jobs)
+        Ok(claimed + begin(self.claims.claim_limited(self.id, queue, left as i64).await?))
     }
 
     async fn look_for_suspect(&self, queue: Queue, slots: &Arc<Semaphore>, due: &mut Instant) {
