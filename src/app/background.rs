@@ -159,6 +159,7 @@ async fn look_at_feed(db: Db, after: i64) -> Result<Batch> {
     db.read("feed.look", async |conn| {
         let (newest, now) = repos::feed::newest(conn).await?;
         let rows = match newest > after {
+            true if after == 0 => repos::feed::recent(conn).await?,
             true => repos::feed::after(conn, after).await?,
             false => Vec::new(),
         };

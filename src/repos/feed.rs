@@ -46,6 +46,17 @@ pub async fn after(conn: &mut PgConnection, id: i64) -> Result<Vec<Change>> {
     .await?)
 }
 
+/// What may matter to an instance that starts. Rows that nobody threw away could be many millions.
+pub async fn recent(conn: &mut PgConnection) -> Result<Vec<Change>> {
+    Ok(sqlx::query_as!(
+        Change,
+        "select id, at, kind, key, value from change_feed
+         where at > now() - interval '2 hours' order by id",
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
 /// Rows of one bite; few enough that nobody waits behind them.
 pub const BITE: u64 = 5_000;
 

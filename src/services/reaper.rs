@@ -44,31 +44,47 @@ pub async fn run(db: Db, outbox_keep: Duration, stop: CancellationToken) {
     }
 }
 
-/// A transaction each, so that one that is slow does not keep the others.
+/// A transaction each, so that one that is slow or fails does not keep the others: what is told is
+/// the last failure.
 pub async fn reap(db: &Db, outbox_keep: Duration) -> Result<()> {
+    use repos::{devices, feed, idempotency, login_failures, mail_tokens, refresh_tokens};
+    let mut ended = [
+        reap_all(db, "reaper.idempotency", idempotency::BITE, idempotency::reap).await,
+        reap_outbox(db, outbox_keep).await,
+        reap_all(db, "reaper.feed", feed::BITE, feed::reap).await,
+        reap_one(db, "reaper.login_failures", login_failures::reap).await,
+        reap_one(db, "reaper.devices", devices::reap).await,
+        reap_one(db, "reaper.mail_tokens", mail_tokens::reap).await,
+        reap_one(db, "reaper.tokens", refresh_tokens::reap).await,
+        reap_one(db, "reaper.sessions", repos::sessions::reap).await,
+    ];
+    ended.sort_by_key(Result::is_err);
+    ended.into_iter().next_back().unwrap_or(Ok(()))
+}
+
+/// Of a table that grows fast: bite after bite, as long as there are some.
+async fn reap_all(
+    db: &Db,
+    name: &'static str,
+    bite: u64,
+    reap: impl AsyncFn(&mut PgConnection) -> Result<u64>,
+) -> Result<()> {
     for _ in 0..BITES {
-        let reap = async |tx: &mut PgConnection| repos::idempotency::reap(tx).await;
-        if reap_one(db, "reaper.idempotency", reap).await? < repos::idempotency::BITE {
+        if reap_one(db, name, &reap).await? < bite {
             break;
         }
     }
+    Ok(())
+}
+
+async fn reap_outbox(db: &Db, keep: Duration) -> Result<()> {
     for _ in 0..BITES {
-        let reap = async |tx: &mut PgConnection| repos::outbox::reap(tx, outbox_keep).await;
+        let reap = async |tx: &mut PgConnection| repos::outbox::reap(tx, keep).await;
         if reap_one(db, "reaper.outbox", reap).await? < repos::outbox::BITE {
             break;
         }
     }
-    for _ in 0..BITES {
-        let reap = async |tx: &mut PgConnection| repos::feed::reap(tx).await;
-        if reap_one(db, "reaper.feed", reap).await? < repos::feed::BITE {
-            break;
-        }
-    }
-    reap_one(db, "reaper.login_failures", async |tx| repos::login_failures::reap(tx).await).await?;
-    reap_one(db, "reaper.devices", async |tx| repos::devices::reap(tx).await).await?;
-    reap_one(db, "reaper.mail_tokens", async |tx| repos::mail_tokens::reap(tx).await).await?;
-    reap_one(db, "reaper.tokens", async |tx| repos::refresh_tokens::reap(tx).await).await?;
-    reap_one(db, "reaper.sessions", async |tx| repos::sessions::reap(tx).await).await
+    Ok(())
 }
 
 /// Whether this instance had its turn.

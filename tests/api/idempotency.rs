@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use mainstay::{db::waiting_at_most, middleware::route_info::Access, routes, services::reaper};
+use mainstay::{
+    db::waiting_at_most, middleware::route_info::Access, repos, routes, services::reaper,
+};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -327,6 +329,35 @@ async fn a_key_that_has_expired_is_free_again_and_is_reaped() {
     .await;
     reaper::reap(&app.app.db, app.app.config.outbox.keep).await.unwrap();
     assert_eq!(app.count(KEYS).await, 1, "all bites are taken");
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_be_reaped_keeps_no_other_from_it() {
+    let (app, ada) = start().await;
+    note(&app, &ada, "k", &json!({"text": "a"})).send().await.expect(201);
+    app.execute("update idempotency_keys set expires_at = now()").await;
+    app.execute(
+        "create function refuse() returns trigger language plpgsql as
+         $$ begin raise exception 'refused'; end $$",
+    )
+    .await;
+    app.execute(
+        "create trigger refuse before delete on idempotency_keys
+         for each row execute function refuse()",
+    )
+    .await;
+    let old = "insert into change_feed (kind, key, value, at)
+               values ('user', gen_random_uuid(), 1, now() - interval '3 hours')";
+    app.execute(old).await;
+    let recent = async || {
+        let read = app.app.db.read("test", async |conn| repos::feed::recent(conn).await);
+        read.await.unwrap().len() as i64
+    };
+    let all = "select count(*) from change_feed";
+    assert_eq!(recent().await, app.count(all).await - 1, "who starts has no use for the old one");
+    let ended = reaper::reap(&app.app.db, app.app.config.outbox.keep).await;
+    assert!(ended.is_err(), "it is told");
+    assert_eq!(recent().await, app.count(all).await, "the old one is gone");
 }
 
 #[tokio::test]
