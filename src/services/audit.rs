@@ -50,7 +50,7 @@ impl AuditTrail {
     /// for the caller: the answer is no either way.
     pub async fn denied(&self, actor: &Identity, method: &str, route: &str, origin: &Origin) {
         let key = (actor.user_id, format!("{method} {route}"));
-        if !self.denied.entry(key).or_insert(()).is_fresh() {
+        if !self.denied.entry_by_ref(&key).or_insert(()).is_fresh() {
             return;
         }
         let event = NewAuditEvent {
@@ -62,6 +62,7 @@ impl AuditTrail {
         let written =
             self.db.tx("audit.denied", async |tx| self.record(tx, event, origin).await).await;
         if let Err(error) = written {
+            self.denied.invalidate(&key);
             tracing::error!(error = error.chain(), "a denial is not in the audit trail");
         }
     }

@@ -67,3 +67,21 @@ async fn a_caller_without_the_role_is_in_the_trail_once_however_often_it_knocks(
     let details = json!({"method": "GET", "route": "/api/v1/users", "role": "customer"});
     assert_eq!((&told[1]["details"], &told[1]["target_type"]), (&details, &json!("route")));
 }
+
+#[tokio::test]
+async fn a_denial_that_could_not_be_written_is_written_the_next_time() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    let denied = async || {
+        app.get("/api/v1/users").bearer(&ada.access).send().await.expect(403);
+        app.count("select count(*) from audit_events where action = 'auth.access_denied'").await
+    };
+    app.execute(
+        "alter table audit_events add constraint none check (action <> 'auth.access_denied')",
+    )
+    .await;
+    assert_eq!(denied().await, 0);
+    app.execute("alter table audit_events drop constraint none").await;
+    assert_eq!(denied().await, 1);
+    assert_eq!(denied().await, 1);
+}
