@@ -1,7 +1,7 @@
 //! Bringing the schema up to date: once, however many instances start together, and without
 //! ever waiting for a lock long enough to stop the traffic of the release before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{
     Connection, PgConnection,
@@ -58,15 +58,23 @@ async fn apply(conn: &mut PgConnection, config: &config::Database) -> Result<()>
     let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
     // The lock is ours already; migrations of a later release are none of our business.
     migrator.set_locking(false).set_ignore_missing(true);
-    let deadline = tokio::time::Instant::now() + 12 * config.migrate_lock_timeout;
+    let patience = 12 * config.migrate_lock_timeout;
+    let (mut since, mut done) = (Instant::now(), 0);
     loop {
-        match migrator.run_direct(None, conn, false).await {
-            Err(error) if is_lock_timeout(&error) && tokio::time::Instant::now() < deadline => {
-                tracing::warn!("a migration waits for a locked table");
-                tokio::time::sleep(RETRY).await;
-            }
+        let error = match migrator.run_direct(None, conn, false).await {
+            Err(error) if is_lock_timeout(&error) => error,
             result => return result.map_err(Error::internal),
+        };
+        // Each migration has all the time to get its lock, however long those before it took.
+        let applied = status_on(conn).await?.applied.len();
+        if applied > done {
+            (since, done) = (Instant::now(), applied);
         }
+        if since.elapsed() > patience {
+            return Err(Error::internal(error));
+        }
+        tracing::warn!("a migration waits for a locked table");
+        tokio::time::sleep(RETRY).await;
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     throttle::{Buckets, too_many_attempts},
 };
 use crate::{
+    db::retry_conflicts,
     domain::{
         audit::{Action, NewAuditEvent, Origin, Target},
         auth::Identity,
@@ -199,8 +200,8 @@ impl Auth {
         origin: &Origin,
     ) -> Result<Admitted> {
         let known = self.is_known_device(view);
-        self.db
-            .tx("auth.login.admit", async |tx| {
+        retry_conflicts(|| {
+            self.db.tx("auth.login.admit", async |tx| {
                 if !(known && self.is_still_known(tx, attempt, user).await?) {
                     let buckets = attempt.buckets.all();
                     if let Some(secs) = login_failures::blocked_secs(tx, &buckets).await? {
@@ -225,7 +226,8 @@ impl Auth {
                 }
                 Ok(Admitted::Opened(Box::new(opened)))
             })
-            .await
+        })
+        .await
     }
 
     async fn emit_first_seen(
