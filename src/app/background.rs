@@ -1,7 +1,12 @@
 //! What goes on beside the requests: start-up work, loops and measurements.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use tokio::sync::Notify;
 
 use super::App;
@@ -25,6 +30,7 @@ use crate::{
     shared::{
         bus::Bus,
         cache::Cache,
+        clock::Clock,
         feed::{Batch, Feed, News},
         rate_limit::Limiter,
     },
@@ -92,10 +98,11 @@ impl App {
     fn start_up(&self, worker: Option<Worker>) -> impl Future<Output = ()> + Send + 'static {
         let (config, db, keyring) = (self.config.clone(), self.db.clone(), self.keyring.clone());
         let (health, life) = (self.services.health.clone(), self.lifecycle.clone());
+        let clock = self.clock.clone();
         let (announcer, keys_changed) = (self.announcer.clone(), self.keys_changed.clone());
         let freshness = self.freshness.clone();
         async move {
-            while let Err(error) = prepare(&config, &db, &keyring).await {
+            while let Err(error) = prepare(&config, &db, &keyring, &clock).await {
                 tracing::warn!(error = error.chain(), "start-up work is tried again");
                 tokio::time::sleep(RETRY_START).await;
             }
@@ -105,7 +112,7 @@ impl App {
             let feed = announcer.feed.clone();
             let stop = life.stopped().clone();
             life.spawn_background(follow_feed(
-                db,
+                (db, clock),
                 (announcer, freshness),
                 keys_changed.clone(),
                 stop,
@@ -125,7 +132,9 @@ impl App {
 }
 
 /// What must be true before the first request: the schema and the signing keys.
-async fn prepare(config: &Config, db: &Db, keyring: &Keyring) -> Result<()> {
+async fn prepare(config: &Config, db: &Db, keyring: &Keyring, clock: &Clock) -> Result<()> {
+    // Before anything is dated.
+    db.read("clock.follow", async |conn| follow_clock(conn, clock).await).await?;
     if config.database.migrate_on_start {
         migrations::up(&config.database).await?;
     }
@@ -137,14 +146,27 @@ async fn prepare(config: &Config, db: &Db, keyring: &Keyring) -> Result<()> {
     keyring.reload().await
 }
 
+async fn follow_clock(conn: &mut PgConnection, clock: &Clock) -> Result<()> {
+    let asked = Instant::now();
+    let there = repos::server::now(conn).await?;
+    note_clock(clock, there, asked);
+    Ok(())
+}
+
+fn note_clock(clock: &Clock, there: DateTime<Utc>, asked: Instant) {
+    if let Some(behind) = clock.follow(there, asked.elapsed()) {
+        metrics::gauge!(names::CLOCK_BEHIND).set(behind.as_seconds_f64());
+    }
+}
+
 async fn follow_feed(
-    db: Db,
+    (db, clock): (Db, Clock),
     (announcer, freshness): (Announcer, Freshness),
     keys_changed: Arc<Notify>,
     stop: tokio_util::sync::CancellationToken,
 ) {
     let Announcer { revocations, feed, bus } = announcer;
-    let look = |after| look_at_feed(db.clone(), after);
+    let look = |after| look_at_feed(db.clone(), clock.clone(), after);
     let apply = move |news: &News| {
         revocations.apply(&news.rows);
         freshness.apply(news);
@@ -155,9 +177,11 @@ async fn follow_feed(
     feed.follow(bus.subscribe(FEED_TOPIC), look, apply, stop).await;
 }
 
-async fn look_at_feed(db: Db, after: i64) -> Result<Batch> {
+async fn look_at_feed(db: Db, clock: Clock, after: i64) -> Result<Batch> {
     db.read("feed.look", async |conn| {
+        let asked = Instant::now();
         let (newest, now) = repos::feed::newest(conn).await?;
+        note_clock(&clock, now, asked);
         let rows = match newest > after {
             true if after == 0 => repos::feed::recent(conn).await?,
             true => repos::feed::after(conn, after).await?,

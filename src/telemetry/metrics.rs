@@ -69,6 +69,8 @@ metrics_table! {
         "Password hashes refused because the queue was full";
     FEED_LAG "change_feed_age_seconds" Gauge Some(Unit::Seconds),
         "Time since the change feed was last read";
+    CLOCK_BEHIND "clock_behind_database_seconds" Gauge Some(Unit::Seconds),
+        "How far the system's clock is behind that of the database";
     CACHE_REQUESTS "cache_requests_total" Counter None,
         "Reads through the cache, by cache and what was found: memory, redis, stale, miss or bypass";
     CACHE_LOADS "cache_loads_total" Counter None,

@@ -140,3 +140,20 @@ async fn only_a_retired_key_can_be_removed_and_a_lost_one_is_replaced() {
     app.app.keyring.reload().await.unwrap();
     app.customer("ada").await;
 }
+
+#[tokio::test]
+async fn an_instance_whose_clock_is_an_hour_off_gives_and_takes_tokens() {
+    let app = TestApp::new().await;
+    let other = app.sibling().await;
+    let ada = app.customer("ada").await;
+    for hours in [1, -1] {
+        other.app.clock.misset(chrono::TimeDelta::hours(hours));
+        eventually("it follows the database's clock", async || {
+            (other.app.clock.now() - app.app.clock.now()).num_seconds().abs() < 5
+        })
+        .await;
+        let there = other.sign_in(&ada.email).await.access;
+        let here = app.sign_in(&ada.email).await.access;
+        assert!(app.accepts(&there).await && other.accepts(&here).await, "{hours} h");
+    }
+}
