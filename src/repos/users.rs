@@ -163,16 +163,14 @@ pub async fn set_password_hash(conn: &mut PgConnection, id: UserId, hash: &str) 
     Ok(())
 }
 
-/// The owner has proved to read what is sent to the address.
-pub async fn verify_email(conn: &mut PgConnection, id: UserId) -> Result<()> {
-    sqlx::query!(
+/// The owner has proved to read what is sent to the address. False when that was known before.
+pub async fn verify_email(conn: &mut PgConnection, id: UserId) -> Result<bool> {
+    let verified = sqlx::query!(
         "update users set email_verified = true, version = version + 1, updated_at = now()
          where id = $1 and not email_verified",
         id.0,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+    );
+    Ok(verified.execute(conn).await?.rows_affected() > 0)
 }
 
 /// Sets an address that was proved to be the owner's. Fails with `EMAIL_TAKEN` when another

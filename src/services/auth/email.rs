@@ -53,10 +53,7 @@ impl Auth {
                 match used.new_email {
                     Some(new) => self.replace_email(tx, &user, &Email::parse(&new)?, origin).await,
                     None => {
-                        repos::users::verify_email(tx, user.id).await?;
-                        if self.settings.require_verified_email {
-                            self.emit_registered(tx, &user, Some(user.id), origin).await?;
-                        }
+                        self.mark_verified(tx, &user, origin).await?;
                         let action = Action::EmailVerified;
                         self.record_own(tx, user.id, action, json!({}), origin).await
                     }
@@ -64,6 +61,20 @@ impl Auth {
             })
         })
         .await
+    }
+
+    /// Where addresses must be verified, others learn of the account now.
+    pub(super) async fn mark_verified(
+        &self,
+        tx: &mut PgConnection,
+        user: &User,
+        origin: &Origin,
+    ) -> Result<()> {
+        let first = repos::users::verify_email(tx, user.id).await?;
+        if first && self.settings.require_verified_email {
+            self.emit_registered(tx, user, Some(user.id), origin).await?;
+        }
+        Ok(())
     }
 
     /// Links that went to the former address end with it.

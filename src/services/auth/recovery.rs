@@ -74,7 +74,7 @@ impl Auth {
     ) -> Result<Voided> {
         repos::users::set_password_hash(tx, user.id, hash).await?;
         // The link was sent to the address and came back.
-        repos::users::verify_email(tx, user.id).await?;
+        self.mark_verified(tx, user, origin).await?;
         // Whoever had the old password may have asked for another address.
         repos::mail_tokens::void(tx, user.id, &Purpose::ALL).await?;
         let reason = EndReason::PasswordReset;

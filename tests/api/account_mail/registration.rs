@@ -105,6 +105,31 @@ async fn a_squatter_is_put_out_by_whoever_owns_the_mailbox() {
     app.login(ADA, super::NEW_PASSWORD).await.expect(200);
 }
 
+/// Where the address need not be verified as well, a registration is told when it happens.
+#[tokio::test]
+async fn who_registers_is_told_of_once_whichever_way_the_address_is_proved() {
+    let told =
+        "select string_agg(type || ' ' || sequence, ', ' order by sequence) from outbox_events";
+    for vars in [&[VERIFIED][..], &[]] {
+        for by_link in [true, false] {
+            let app = TestApp::mailing(vars).await;
+            app.registered(ADA).await;
+            let before = app.count("select count(*) from outbox_events").await;
+            assert_eq!(before, i64::from(vars.is_empty()), "{vars:?}");
+            if by_link {
+                app.verified(&app.newest_token(ADA).await).await.expect(204);
+            }
+            for password in [super::NEW_PASSWORD, PASSWORD] {
+                app.forgot(ADA).await.expect(202);
+                app.reset(&app.newest_token(ADA).await, password).await.expect(204);
+            }
+            let told: String = sqlx::query_scalar(told).fetch_one(&app.pool).await.unwrap();
+            let expected = "user.registered 1, user.password_changed 2, user.password_changed 3";
+            assert_eq!(told, expected, "{vars:?} {by_link}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn where_addresses_need_not_be_verified_the_link_comes_all_the_same() {
     let app = TestApp::mailing(&[]).await;
