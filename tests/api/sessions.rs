@@ -1,5 +1,8 @@
 //! Devices: seeing and ending them.
 
+use mainstay::services::reaper;
+use serde_json::json;
+
 use super::support::{TestApp, people::PASSWORD};
 
 #[tokio::test]
@@ -43,6 +46,39 @@ async fn ending_a_device_voids_its_tokens_here_at_once_and_elsewhere_within_a_se
     app.refresh_call(&phone.refresh).send().await.expect_problem(401, "REFRESH_TOKEN_INVALID");
     assert!(app.accepts(&ada.access).await && other.accepts(&ada.access).await);
     app.call("DELETE", &path).bearer(&ada.access).send().await.expect_problem(404, "NOT_FOUND");
+}
+
+/// A refresh token, and that of the device.
+async fn signed_in(app: &TestApp, remember: bool, device: Option<&str>) -> (String, String) {
+    let body = json!({"email": "ada@example.com", "password": PASSWORD, "token_delivery": "body",
+                      "remember_me": remember, "device_token": device});
+    let answer = app.post("/api/v1/auth/login").json(&body).send().await.expect(200).json();
+    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+    (text("refresh_token"), text("device_token"))
+}
+
+#[tokio::test]
+async fn the_reaper_leaves_every_live_session_its_tokens_and_devices() {
+    let app = TestApp::new().await;
+    app.customer("ada").await;
+    let sessions = [signed_in(&app, false, None).await, signed_in(&app, true, None).await];
+    let reap = || reaper::reap(&app.app.db, app.app.config.outbox.keep);
+    reap().await.unwrap();
+    // To their last minute.
+    app.execute("update sessions set absolute_expires_at = now() + interval '1 minute'").await;
+    app.execute("update known_devices set expires_at = now() + interval '1 minute'").await;
+    reap().await.unwrap();
+    for (refresh, device) in &sessions {
+        app.refresh_call(refresh).send().await.expect(200);
+        assert_eq!(signed_in(&app, false, Some(device)).await.1, *device, "it is known");
+    }
+    app.execute("update sessions set absolute_expires_at = now() - interval '31 days'").await;
+    app.execute("update known_devices set expires_at = now() - interval '1 minute'").await;
+    reap().await.unwrap();
+    reap().await.unwrap();
+    let left = "select (select count(*) from sessions) + (select count(*) from refresh_tokens)
+                     + (select count(*) from known_devices)";
+    assert_eq!(app.count(left).await, 0);
 }
 
 #[tokio::test]
