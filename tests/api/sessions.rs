@@ -48,6 +48,19 @@ async fn ending_a_device_voids_its_tokens_here_at_once_and_elsewhere_within_a_se
     app.call("DELETE", &path).bearer(&ada.access).send().await.expect_problem(404, "NOT_FOUND");
 }
 
+/// Also an hour later, when it has swept away what nobody needs.
+#[tokio::test]
+async fn what_was_voided_before_an_instance_started_is_refused_by_it() {
+    let app = TestApp::new().await;
+    let (ada, eve) = (app.customer("ada").await, app.customer("eve").await);
+    app.post("/api/v1/auth/logout").bearer(&ada.access).send().await.expect(204);
+    app.execute("update change_feed set at = at - interval '50 minutes'").await;
+    reaper::reap(&app.app.db, app.app.config.outbox.keep).await.unwrap();
+    let later = app.sibling().await;
+    assert!(!later.accepts(&ada.access).await);
+    assert!(later.accepts(&eve.access).await);
+}
+
 /// A refresh token, and that of the device.
 async fn signed_in(app: &TestApp, remember: bool, device: Option<&str>) -> (String, String) {
     let body = json!({"email": "ada@example.com", "password": PASSWORD, "token_delivery": "body",
