@@ -77,6 +77,28 @@ async fn one_password_over_many_accounts_is_stopped_after_fifty() {
     assert!((45..=52).contains(&heard), "{heard} of 60 guesses were heard");
 }
 
+/// As long as the delay lasts at most; the network is forgiven then.
+#[tokio::test]
+async fn a_quarter_of_an_hour_of_patience_forgets_no_failures() {
+    let app = TestApp::new().await;
+    app.customer("ada").await;
+    fail(&app, "ada@example.com", 10).await;
+    app.execute(
+        "update login_failures set last_failed_at = now() - interval '16 minutes', blocked_until = now()",
+    )
+    .await;
+    fail(&app, "ada@example.com", 1).await;
+    let counted: Vec<i32> =
+        sqlx::query_scalar("select failures from login_failures order by failures")
+            .fetch_all(&app.pool)
+            .await
+            .unwrap();
+    assert_eq!(counted, [1, 11], "of the network, and of the account");
+    let answer = app.login("ada@example.com", PASSWORD).await;
+    let answer = answer.expect_problem(429, "TOO_MANY_ATTEMPTS");
+    assert_eq!(answer.header("retry-after"), "2");
+}
+
 #[tokio::test]
 async fn forty_simultaneous_guesses_over_two_instances_are_heard_like_ten() {
     let app = TestApp::new().await;
