@@ -100,6 +100,17 @@ async fn a_quarter_of_an_hour_of_patience_forgets_no_failures() {
 }
 
 #[tokio::test]
+async fn a_success_of_ones_own_does_not_forgive_the_network() {
+    let app = TestApp::new().await;
+    app.customer("eve").await;
+    fail(&app, "ada@example.com", 1).await;
+    app.execute("update login_failures set failures = 49").await;
+    app.login("eve@example.com", PASSWORD).await.expect(200);
+    fail(&app, "bob@example.com", 1).await;
+    app.login("carol@example.com", WRONG).await.expect_problem(429, "TOO_MANY_ATTEMPTS");
+}
+
+#[tokio::test]
 async fn forty_simultaneous_guesses_over_two_instances_are_heard_like_ten() {
     let app = TestApp::new().await;
     let other = app.sibling().await;
