@@ -111,6 +111,26 @@ async fn a_success_of_ones_own_does_not_forgive_the_network() {
 }
 
 #[tokio::test]
+async fn a_household_with_ipv6_is_one_network_to_failed_logins() {
+    let app = TestApp::with(&[
+        ("APP__SERVER__FORWARDED_HEADER", "x-forwarded-for"),
+        ("APP__SERVER__TRUSTED_PROXIES", "127.0.0.1"),
+    ])
+    .await;
+    let guess = |n: usize, address: String| {
+        let body = json!({"email": format!("person{n}@example.com"), "password": WRONG});
+        app.post("/api/v1/auth/login").header("x-forwarded-for", address).json(&body).send()
+    };
+    let mut heard = 0;
+    for n in 0..60 {
+        let answer = guess(n, format!("2001:db8:0:1:{n:x}::1")).await;
+        heard += usize::from(answer.status == 401);
+    }
+    assert!((45..=52).contains(&heard), "{heard} of 60 guesses were heard");
+    guess(60, "2001:db8:0:2::1".to_owned()).await.expect_problem(401, "INVALID_CREDENTIALS");
+}
+
+#[tokio::test]
 async fn forty_simultaneous_guesses_over_two_instances_are_heard_like_ten() {
     let app = TestApp::new().await;
     let other = app.sibling().await;
