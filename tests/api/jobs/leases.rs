@@ -131,6 +131,25 @@ async fn a_job_that_was_claimed_too_late_is_found() {
     assert_eq!(app.job(id, "state").await.as_deref(), Some("pending"));
 }
 
+/// The claim of a worker that lives, and never hears of what it has claimed.
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_given_back() {
+    let app = TestApp::working(kinds::all, &[("APP__JOBS__QUEUES", "mail=1")]).await;
+    let claims = app.app.services.jobs.claims();
+    let workers = "select count(*) from job_workers";
+    eventually("there is a worker", async || app.count(workers).await == 1).await;
+    let worker = sqlx::query_scalar("select id from job_workers").fetch_one(&app.pool);
+    let worker = WorkerId(worker.await.unwrap());
+    let id = app.enqueue(&note("unheard", "x", Act::Succeed)).await;
+    assert_eq!(claim(&claims, worker, 1).await.len(), 1);
+    // Longer ago than an answer can be on its way.
+    app.execute("update jobs set started_at = now() - interval '11 seconds'").await;
+    app.job_becomes(id, "pending").await;
+    assert_eq!(app.history(id).await, ["released"]);
+    assert_eq!(app.job(id, "attempts").await.as_deref(), Some("0"), "it does not count");
+    assert_eq!(claim(&claims, worker, 1).await.len(), 1, "at once");
+}
+
 #[tokio::test]
 async fn on_shutdown_running_jobs_finish_and_the_rest_is_given_back_uncounted() {
     let vars = [("APP__JOBS__DRAIN_TIMEOUT", "2s")];
