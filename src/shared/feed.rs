@@ -294,6 +294,21 @@ mod tests {
         assert_eq!(told.into_inner().unwrap(), [(1, true), (2, false)]);
     }
 
+    /// With what it takes to tell the others, a change must be known everywhere within a second.
+    #[tokio::test(start_paused = true)]
+    async fn the_feed_is_looked_at_three_times_a_second() {
+        let (looks, stop) = (AtomicU64::new(0), CancellationToken::new());
+        let look = async |_| {
+            looks.fetch_add(1, Ordering::Relaxed);
+            Ok(batch(1, &[]))
+        };
+        let (_nobody, hints) = broadcast::channel(1);
+        let following = Feed::default().follow(hints, look, |_: &News| {}, stop);
+        let _ = tokio::time::timeout(Duration::from_secs(10), following).await;
+        let looks = looks.into_inner();
+        assert!((30..=40).contains(&looks), "{looks} looks in ten seconds");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_feed_is_current_only_after_a_look_and_for_thirty_seconds() {
         let feed = Feed::default();
