@@ -3,6 +3,8 @@
 
 mod background;
 mod parts;
+#[cfg(test)]
+mod tests;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
