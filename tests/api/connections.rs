@@ -36,6 +36,25 @@ async fn transactions_cancelled_at_any_point_leave_no_connection_inside_one() {
 }
 
 #[tokio::test]
+async fn no_session_of_the_service_is_without_its_limits() {
+    let app = TestApp::new().await;
+    let config = &app.app.config.database;
+    let limits = [
+        ("statement_timeout", config.statement_timeout),
+        ("lock_timeout", config.lock_timeout),
+        ("idle_in_transaction_session_timeout", config.idle_in_transaction_timeout),
+        ("client_connection_check_interval", Duration::from_millis(500)),
+    ];
+    for (name, expected) in limits {
+        let set = app.app.db.read("test.look", async |conn| {
+            let millis = "select setting::bigint from pg_settings where name = $1";
+            Ok(sqlx::query_scalar::<_, i64>(millis).bind(name).fetch_one(conn).await?)
+        });
+        assert_eq!(u128::try_from(set.await.unwrap()), Ok(expected.as_millis()), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn an_error_rolls_back_all_that_was_done() {
     let app = TestApp::new().await;
     let failed: Result<(), Error> = app
