@@ -45,3 +45,20 @@ async fn products_of_before_are_found_by_parts_of_what_is_written_without_spaces
                  where search <> search_vector(sku, name, description, attributes)";
     assert_eq!(database.number(stale).await, 0);
 }
+
+/// After the way back from it, and beside it while it is rolled out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_later_release_is_served() {
+    let database = Database::create().await;
+    let settings = Settings::new(&database.url);
+    run(&settings, &["migrate", "up"]).expect("migrate up");
+    database
+        .execute(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+             values (9999, 'of a later release', true, '\\x00', 0)",
+        )
+        .await;
+    run(&settings, &["migrate", "up"]).expect("migrate up");
+    let instance = Instance::ready(&settings).await;
+    instance.api.get("/api/v1/products").await.expect(200);
+}
