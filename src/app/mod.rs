@@ -133,7 +133,7 @@ impl App {
             }),
             outbox,
             audit,
-            health: Health::new(db.clone(), redis.clone()),
+            health: Health::new(db.clone(), redis.clone(), announcer.feed.clone()),
             imports,
             exports,
             once,

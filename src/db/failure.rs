@@ -1,5 +1,7 @@
 //! What a failure of Postgres or of the driver means.
 
+use std::borrow::Cow;
+
 use crate::error::{Code, Error, Result};
 
 /// Postgres took longer than its own timeouts allow.
@@ -18,15 +20,33 @@ fn source<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
+fn state(error: &Error) -> Option<Cow<'_, str>> {
+    source::<sqlx::Error>(error)?.as_database_error()?.code()
+}
+
 pub fn is_hung(error: &Error) -> bool {
     source::<Hung>(error).is_some()
 }
 
 /// A serialization failure or a deadlock: the whole transaction may be tried again.
 pub fn is_conflict(error: &Error) -> bool {
-    source::<sqlx::Error>(error)
-        .and_then(|error| error.as_database_error()?.code())
-        .is_some_and(|state| matches!(&*state, "40001" | "40P01"))
+    is_conflict_state(state(error).as_deref())
+}
+
+/// Whether the session is of no more use, be it gone or barred from what the service does.
+pub fn is_useless(error: &Error) -> bool {
+    is_lost_connection(error) || is_barred(error)
+}
+
+/// Whether the session may only read, or nobody is let in any more as it was: after a failover it
+/// may stand on a standby, and there it stays as long as somebody keeps it.
+pub fn is_barred(error: &Error) -> bool {
+    state(error).is_some_and(|state| state == "25006" || is_refused_entry(&state))
+}
+
+/// The server has no room for one more session; those that are open go on.
+pub fn is_full(error: &Error) -> bool {
+    state(error).is_some_and(|state| state == "53300")
 }
 
 /// Whether the connection is gone, rather than the statement refused.
@@ -66,10 +86,17 @@ fn is_conflict_state(state: Option<&str>) -> bool {
     matches!(state, Some("40001" | "40P01"))
 }
 
-/// SQLSTATEs that say "not now": timeouts, locks, no room, shutting down, no connection.
+/// SQLSTATEs that say "not now": timeouts, locks, no room, shutting down, no connection, no entry.
 fn is_passing(state: &str) -> bool {
     let class = state.get(..2).unwrap_or_default();
-    matches!(class, "08" | "53" | "57") || matches!(state, "55P03" | "25P03" | "25006")
+    matches!(class, "08" | "53" | "57")
+        || matches!(state, "55P03" | "25P03" | "25006")
+        || is_refused_entry(state)
+}
+
+/// No role of this name, another password, no such database: what an operator is changing.
+fn is_refused_entry(state: &str) -> bool {
+    state.starts_with("28") || state == "3D000"
 }
 
 /// Maps a named constraint to its meaning; every other failure stays what it is.

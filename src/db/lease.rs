@@ -9,17 +9,20 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgConnection, Postgres, pool::PoolConnection};
+use sqlx::{Executor, PgConnection, Postgres, Row, pool::PoolConnection};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    failure::is_hung,
+    failure::is_useless,
     parked::{Held, Parked, Pooled},
 };
 use crate::{error::Result, telemetry::metrics as names};
 
 /// For the answer of a connection that is doubted.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// While a server only reads, every new connection to it is as bad as the last. Not for each write
+/// that fails are all the others opened anew.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A borrowed connection. Dropped without being given back, it is closed.
 pub struct Lease {
@@ -35,24 +38,24 @@ impl Lease {
         Self { held: Some(held), parked }
     }
 
-    /// For one whose conversation ended as it should.
-    pub fn park(mut self) {
+    /// After a conversation that came to its end, by what it came to.
+    pub fn settle<T>(self, result: &Result<T>) {
+        match result {
+            Ok(_) => self.park(),
+            Err(error) if is_useless(error) => {}
+            Err(_) => self.give_back(),
+        }
+    }
+
+    fn park(mut self) {
         if let Some(held) = self.held.take() {
             self.parked.park(held);
         }
     }
 
     /// The pool asks whether it still lives.
-    pub fn give_back(mut self) {
+    fn give_back(mut self) {
         self.held = None;
-    }
-
-    pub fn give_back_unless_hung<T>(self, result: &Result<T>) {
-        match result {
-            Ok(_) => self.park(),
-            Err(error) if is_hung(error) => {}
-            Err(_) => self.give_back(),
-        }
     }
 }
 
@@ -83,14 +86,21 @@ impl Pooled for PoolConnection<Postgres> {
         drop(self.detach());
     }
 
-    async fn answers(&mut self) -> bool {
-        answers(self).await
+    async fn is_of_use(&mut self) -> bool {
+        is_of_use(self).await
     }
 }
 
-pub async fn answers(conn: &mut PgConnection) -> bool {
-    let ping = timeout(PATIENCE, sqlx::Connection::ping(conn));
-    matches!(ping.await, Ok(Ok(())))
+/// Whether it answers soon, and may write: whoever changes something would fail with one that only
+/// reads, and with the next one of the same age.
+pub async fn is_of_use(conn: &mut PgConnection) -> bool {
+    matches!(timeout(PATIENCE, may_write(conn)).await, Ok(Ok(true)))
+}
+
+/// Neither a standby's session nor one that is read-only by the settings it began with.
+pub async fn may_write(conn: &mut PgConnection) -> Result<bool> {
+    let row = conn.fetch_one("show transaction_read_only").await?;
+    Ok(row.try_get::<&str, _>(0)? == "off")
 }
 
 /// Until when connections are doubted: those opened before the last loss.
@@ -109,6 +119,13 @@ impl Default for Suspicion {
 impl Suspicion {
     pub fn raise(&self) {
         self.raised_ms.store(millis_since(self.started), Ordering::Relaxed);
+    }
+
+    pub fn raise_now_and_then(&self) {
+        let raised = self.raised_ms.load(Ordering::Relaxed);
+        if raised == 0 || millis_since(self.started) > raised + PAUSE.as_millis() as u64 {
+            self.raise();
+        }
     }
 
     pub fn covers(&self, age: Duration) -> bool {

@@ -28,9 +28,10 @@ mod parked;
 mod undoable;
 mod waits;
 
-use failure::{Hung, is_hung, is_lost_connection};
-pub use failure::{OnConstraint, is_conflict};
-use lease::{Lease, Suspicion, answers};
+use failure::{Hung, is_barred, is_hung, is_lost_connection};
+pub use failure::{OnConstraint, is_conflict, is_full};
+pub use lease::may_write;
+use lease::{Lease, Suspicion, is_of_use};
 pub use lock_wait::waiting_at_most;
 pub use on_commit::on_commit;
 use parked::{Held, Parked};
@@ -39,8 +40,11 @@ use waits::Waits;
 
 /// How often a transaction that lost against another is tried again.
 const CONFLICT_RETRIES: u32 = 3;
-/// Connections idle for longer are asked whether they still live before they are lent.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(30);
+/// Connections idle for longer are asked whether they are still of use before they are lent.
+const ASK_AFTER_IDLE: Duration = Duration::from_secs(30);
+/// A name may lead elsewhere after a failover, and a role have other settings, while a session goes
+/// on as it began: what no failure gives away ends with this. Opening one costs a few milliseconds.
+const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Clone)]
 pub struct Db {
@@ -49,6 +53,8 @@ pub struct Db {
     options: Arc<PgConnectOptions>,
     limits: Limits,
     suspicion: Suspicion,
+    /// When nobody could be lent a connection last.
+    shortage: Suspicion,
     waits: Waits,
 }
 
@@ -71,10 +77,11 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.acquire_timeout)
+            .max_lifetime(MAX_LIFETIME)
             .test_before_acquire(false)
             .before_acquire(move |conn, meta| {
-                let doubtful = meta.idle_for > PING_AFTER_IDLE || checker.covers(meta.age);
-                Box::pin(async move { Ok(!doubtful || answers(conn).await) })
+                let doubtful = meta.idle_for > ASK_AFTER_IDLE || checker.covers(meta.age);
+                Box::pin(async move { Ok(!doubtful || is_of_use(conn).await) })
             })
             .connect_lazy_with(options.clone());
         let limits = Limits {
@@ -83,7 +90,8 @@ impl Db {
             transaction: config.statement_timeout * 3,
         };
         let (parked, options) = (Parked::new(), Arc::new(options));
-        Ok(Self { pool, parked, options, limits, suspicion, waits: Waits::default() })
+        let (shortage, waits) = (Suspicion::default(), Waits::default());
+        Ok(Self { pool, parked, options, limits, suspicion, shortage, waits })
     }
 
     /// Work on one connection outside a transaction: single statements that change nothing.
@@ -98,7 +106,7 @@ impl Db {
         let result = Box::pin(async {
             let mut lease = self.lease().await?;
             let result = self.within(self.limits.read, work(&mut lease)).await;
-            lease.give_back_unless_hung(&result);
+            lease.settle(&result);
             result
         })
         .await;
@@ -164,17 +172,12 @@ impl Db {
         let end = if result.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let ended = self.within(self.limits.read, execute(&mut lease, end)).await;
         match (result, ended) {
-            (Ok(value), Ok(())) => {
-                lease.park();
-                Ok(value)
+            (result, Ok(())) => {
+                lease.settle(&result);
+                result
             }
             // Whether it was committed is not known: the connection is closed with the lease.
-            (Ok(_), Err(error)) => Err(error),
-            (Err(error), Ok(())) => {
-                lease.give_back();
-                Err(error)
-            }
-            (Err(error), Err(_)) => Err(error),
+            (Ok(_), Err(error)) | (Err(error), Err(_)) => Err(error),
         }
     }
 
@@ -187,16 +190,15 @@ impl Db {
         Ok(lease)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that lends connections")]
     async fn borrow(&self) -> Result<Lease> {
         loop {
             let (held, is_new) = match self.parked.take() {
                 Ok(held) => (held, false),
-                Err(_waiting) => (Held::new(self.pool.acquire().await?), true),
+                Err(_waiting) => (Held::new(self.acquire().await?), true),
             };
             let doubtful = !is_new && self.suspicion.covers(held.since.elapsed());
             let mut lease = Lease::new(held, self.parked.clone());
-            if !doubtful || answers(&mut lease).await {
+            if !doubtful || is_of_use(&mut lease).await {
                 return Ok(lease);
             }
             // The others are not worth another wait.
@@ -204,21 +206,30 @@ impl Db {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that lends connections")]
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>> {
+        let acquired = self.pool.acquire().await;
+        // Whatever keeps a connection from being opened: nothing has happened on it.
+        acquired.inspect_err(|_| self.shortage.raise()).map_err(Error::unavailable)
+    }
+
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
         timeout(limit, work).await.unwrap_or_else(|_| Err(Error::unavailable(Hung)))
     }
 
-    /// After a lost connection every older one is asked before it is lent again.
+    /// After a connection that was of no use every older one is asked before it is lent again.
     fn noting_outages<T>(&self, result: Result<T>) -> Result<T> {
-        if result.as_ref().is_err_and(is_lost_connection) {
-            self.suspicion.raise();
+        match &result {
+            Err(error) if is_lost_connection(error) => self.suspicion.raise(),
+            Err(error) if is_barred(error) => self.suspicion.raise_now_and_then(),
+            _ => {}
         }
         result
     }
 
     /// A connection of its own, outside the pool: for probes, migrations and locks.
     pub async fn connect(&self) -> Result<PgConnection> {
-        let connecting = async { Ok(self.options.connect().await?) };
+        let connecting = async { self.options.connect().await.map_err(Error::unavailable) };
         self.within(self.limits.begin, connecting).await
     }
 
@@ -237,6 +248,11 @@ impl Db {
     /// All pooled connections are doubtful from now on.
     pub fn suspect(&self) {
         self.suspicion.raise();
+    }
+
+    /// Whether one of this age may tell less of the pool than a new one would.
+    pub fn doubts(&self, age: Duration) -> bool {
+        self.suspicion.covers(age) || self.shortage.covers(age)
     }
 
     /// Connections open, and of those idle.

@@ -22,8 +22,8 @@ pub trait Pooled: Send + 'static {
     /// Closes it on the spot, without a word to the server.
     fn cut(self);
 
-    /// Whether the server is heard through it, soon.
-    fn answers(&mut self) -> impl Future<Output = bool> + Send;
+    /// Whether the server is heard through it, soon, and lets it write.
+    fn is_of_use(&mut self) -> impl Future<Output = bool> + Send;
 }
 
 /// A connection, and since when the pool has not seen it.
@@ -141,9 +141,10 @@ async fn give_back_in_time<C: Pooled>(parked: Weak<Mutex<State<C>>>) {
     }
 }
 
-/// The pool asks too, but waits for the answer for ever, and with it a place in the pool.
+/// The pool asks too, but only whether it lives, and waits for the answer for ever, and with it a
+/// place in the pool.
 async fn give_back<C: Pooled>(mut conn: C) {
-    if !conn.answers().await {
+    if !conn.is_of_use().await {
         conn.cut();
     }
 }
@@ -161,7 +162,7 @@ mod tests {
 
     struct Conn {
         counts: Option<Arc<Counts>>,
-        lives: bool,
+        useful: bool,
     }
 
     impl Pooled for Conn {
@@ -169,8 +170,8 @@ mod tests {
             self.counts.take().unwrap().cut.fetch_add(1, SeqCst);
         }
 
-        async fn answers(&mut self) -> bool {
-            self.lives
+        async fn is_of_use(&mut self) -> bool {
+            self.useful
         }
     }
 
@@ -192,8 +193,8 @@ mod tests {
             Self { parked: Parked::new(), counts: Arc::default() }
         }
 
-        fn lent(&self, lives: bool) -> Held<Conn> {
-            Held::new(Conn { counts: Some(self.counts.clone()), lives })
+        fn lent(&self, useful: bool) -> Held<Conn> {
+            Held::new(Conn { counts: Some(self.counts.clone()), useful })
         }
 
         /// Here, given back, and cut.

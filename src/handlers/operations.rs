@@ -39,7 +39,9 @@ pub async fn live() -> Json<Alive> {
 
 /// Whether this instance should get traffic.
 ///
-/// `degraded` is ready: something works without a helper, such as Redis.
+/// `degraded` is ready: something works without a helper, such as Redis. Not ready is an instance
+/// whose Postgres does not answer or only reads, and one that has not read the changes of others
+/// for so long (`feed`) that it refuses access tokens.
 #[utoipa::path(get, path = "/health/ready", tag = "operations", operation_id = "check_readiness",
     responses(
         (status = 200, description = "Ready", body = Readiness),

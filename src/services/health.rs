@@ -9,39 +9,25 @@ use std::{
 };
 
 use serde::Serialize;
-use sqlx::PgConnection;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::migrations;
 use crate::{
     db::Db,
     error::{Error, Result},
     redis::Redis,
+    shared::feed::Feed,
     telemetry::metrics as names,
 };
 
+mod check;
+mod postgres;
+
+pub use check::{Check, Standing};
+use postgres::Finding;
+
 const EVERY: Duration = Duration::from_millis(500);
-/// A dependency that takes longer to say hello is as good as gone.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    Ok,
-    /// Works, with a helper missing.
-    Degraded,
-    Unavailable,
-}
-
-/// One dependency.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Check {
-    pub status: Standing,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<&'static str>,
-}
+const NOT_YET: &str = "not yet asked";
 
 /// What `/health/ready` answers.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -54,6 +40,7 @@ pub struct Readiness {
 pub struct Health {
     db: Db,
     redis: Option<Redis>,
+    feed: Feed,
     state: Arc<RwLock<State>>,
 }
 
@@ -65,22 +52,12 @@ struct State {
     redis: Check,
 }
 
-impl Check {
-    fn ok() -> Self {
-        Self { status: Standing::Ok, detail: None }
-    }
-
-    fn with(status: Standing, detail: &'static str) -> Self {
-        Self { status, detail: Some(detail) }
-    }
-}
-
 impl Health {
-    pub fn new(db: Db, redis: Option<Redis>) -> Self {
-        let unknown = || Check::with(Standing::Unavailable, "not yet asked");
+    pub fn new(db: Db, redis: Option<Redis>, feed: Feed) -> Self {
+        let unknown = || Check::unavailable(NOT_YET);
         let redis_check = match redis {
-            Some(_) => Check::with(Standing::Degraded, "not yet asked"),
-            None => Check::with(Standing::Ok, "not configured: single instance"),
+            Some(_) => Check::degraded(NOT_YET),
+            None => Check::ok_though("not configured: single instance"),
         };
         let state = State {
             started: false,
@@ -89,7 +66,7 @@ impl Health {
             migrations: unknown(),
             redis: redis_check,
         };
-        Self { db, redis, state: Arc::new(RwLock::new(state)) }
+        Self { db, redis, feed, state: Arc::new(RwLock::new(state)) }
     }
 
     /// Start-up work is done.
@@ -111,24 +88,19 @@ impl Health {
     }
 
     pub fn readiness(&self) -> Readiness {
+        let feed = Check::of_feed(self.feed.age());
         self.read(|state| {
-            let needed = [&state.postgres, &state.migrations];
-            let up = state.started
-                && !state.draining
-                && needed.iter().all(|check| check.status == Standing::Ok);
-            let status = match (up, state.redis.status) {
-                (false, _) => Standing::Unavailable,
-                (true, Standing::Ok) => Standing::Ok,
-                (true, _) => Standing::Degraded,
-            };
             let mut checks = BTreeMap::from([
                 ("postgres", state.postgres.clone()),
                 ("migrations", state.migrations.clone()),
                 ("redis", state.redis.clone()),
+                ("feed", feed),
             ]);
             if state.draining {
-                checks.insert("process", Check::with(Standing::Unavailable, "shutting down"));
+                checks.insert("process", Check::unavailable("shutting down"));
             }
+            let worst = checks.values().map(|check| check.status).max().unwrap_or(Standing::Ok);
+            let status = if state.started { worst } else { Standing::Unavailable };
             Readiness { status, checks }
         })
     }
@@ -141,40 +113,28 @@ impl Health {
     }
 
     async fn probe_postgres(&self, stop: CancellationToken) {
-        let mut conn = None;
+        let mut session = None;
         while !stop.is_cancelled() {
-            let asked = timeout(PROBE_TIMEOUT, self.ask_postgres(conn.take())).await;
-            let checks = match asked {
-                Ok(Ok((kept, pending))) => {
-                    conn = Some(kept);
-                    (Check::ok(), migration_check(pending))
-                }
-                Ok(Err(_)) => (down("does not answer"), down("unknown")),
-                Err(_) => (down("does not answer in time"), down("unknown")),
-            };
-            self.note_postgres(checks);
+            let (kept, finding) = postgres::ask(&self.db, session.take()).await;
+            session = kept;
+            self.note_postgres(finding);
             tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(EVERY) => {} }
         }
     }
 
-    async fn ask_postgres(&self, conn: Option<PgConnection>) -> Result<(PgConnection, usize)> {
-        let mut conn = match conn {
-            Some(conn) => conn,
-            None => self.db.connect().await?,
-        };
-        let status = migrations::status_on(&mut conn).await?;
-        Ok((conn, status.pending().len()))
-    }
-
-    fn note_postgres(&self, (postgres, migrations): (Check, Check)) {
-        let up = postgres.status == Standing::Ok;
-        if !up && self.read(|state| state.postgres.status == Standing::Ok) {
+    /// What was opened before a turn, to the worse or to the better, may be of no use after it.
+    fn note_postgres(&self, Finding { postgres, migrations }: Finding) {
+        let was = self.read(|state| state.postgres.clone());
+        if was.detail != Some(NOT_YET) && was.is_up() != postgres.is_up() {
             self.db.suspect();
-            tracing::error!("Postgres does not answer");
         }
-        gauge("postgres", up);
-        gauge("migrations", migrations.status == Standing::Ok);
-        self.write(|state| (state.postgres, state.migrations) = (postgres, migrations));
+        if was.is_up() && !postgres.is_up() {
+            tracing::error!(detail = postgres.detail, "Postgres is of no use");
+        }
+        self.write(|state| {
+            state.postgres = postgres;
+            state.migrations = migrations.unwrap_or_else(|| state.migrations.clone());
+        });
     }
 
     async fn probe_redis(&self, stop: CancellationToken) {
@@ -185,7 +145,7 @@ impl Health {
             let check = if up {
                 Check::ok()
             } else {
-                Check::with(Standing::Degraded, "does not answer: local fallbacks are in use")
+                Check::degraded("does not answer: local fallbacks are in use")
             };
             self.write(|state| state.redis = check);
             tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(EVERY) => {} }
@@ -198,8 +158,11 @@ impl Health {
 
     fn write(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        let ready = self.readiness().status != Standing::Unavailable;
-        metrics::gauge!(names::READY).set(f64::from(u8::from(ready)));
+        let Readiness { status, checks } = self.readiness();
+        metrics::gauge!(names::READY).set(f64::from(u8::from(status != Standing::Unavailable)));
+        for check in ["postgres", "migrations", "feed"] {
+            gauge(check, checks[check].is_up());
+        }
     }
 
     /// For requests that need start-up work to be done.
@@ -208,17 +171,6 @@ impl Health {
             true => Ok(()),
             false => Err(Error::unavailable("start-up work is not done")),
         }
-    }
-}
-
-fn down(detail: &'static str) -> Check {
-    Check::with(Standing::Unavailable, detail)
-}
-
-fn migration_check(pending: usize) -> Check {
-    match pending {
-        0 => Check::ok(),
-        _ => down("the database is behind this release"),
     }
 }
 

@@ -13,7 +13,7 @@ async fn a_started_service_is_live_ready_and_started() {
     })
     .await;
     let ready = app.get("/health/ready").send().await.expect(200).json();
-    for check in ["postgres", "redis", "migrations"] {
+    for check in ["postgres", "redis", "migrations", "feed"] {
         assert_eq!(ready["checks"][check]["status"], "ok", "{ready}");
     }
 }
