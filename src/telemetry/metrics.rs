@@ -60,7 +60,7 @@ metrics_table! {
     DB_CONFLICTS "db_conflict_retries_total" Counter None,
         "Transactions tried again after a serialization failure or deadlock";
     DB_CONNECTIONS_CUT "db_connections_cut_total" Counter None,
-        "Connections closed in the middle of their work";
+        "Connections closed in the middle of their work, or of no more use";
     HASH_QUEUE "password_hash_queue_length" Gauge None,
         "Password hashes waiting for a thread";
     HASH_WAIT "password_hash_wait_seconds" Histogram Some(Unit::Seconds),
