@@ -16,8 +16,7 @@ const RECOVERY: Duration = Duration::from_secs(5);
 
 /// For sessions that begin from now on.
 async fn let_sessions(operator: &mut PgConnection, database: &Database, read_only: &str) {
-    let url = url::Url::parse(&database.url).expect("a URL");
-    let name = url.path().trim_start_matches('/');
+    let name = database.name();
     let set = format!("alter database {name} set default_transaction_read_only = {read_only}");
     execute(operator, &set).await;
 }

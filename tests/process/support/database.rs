@@ -32,6 +32,11 @@ impl Database {
         Self { url: url.to_owned(), made: None }
     }
 
+    pub fn name(&self) -> String {
+        let url = url::Url::parse(&self.url).expect("a Postgres URL");
+        url.path().trim_start_matches('/').to_owned()
+    }
+
     pub async fn connect(&self) -> PgConnection {
         connect(&self.url).await
     }
