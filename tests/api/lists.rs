@@ -78,6 +78,7 @@ async fn a_cursor_is_good_for_its_own_list_only() {
         format!("/api/v1/users?role=staff&cursor={bent}"),
         "/api/v1/users?cursor=x".to_owned(),
         "/api/v1/users?cursor=".to_owned(),
+        "/api/v1/users?cursor=%00".to_owned(),
     ] {
         let answer = app.get(&path).bearer(&root.access).send().await;
         answer.expect_problem(400, "MALFORMED_REQUEST");
