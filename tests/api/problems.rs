@@ -33,6 +33,29 @@ async fn unknown_paths_methods_and_media_types_are_problems() {
 }
 
 #[tokio::test]
+async fn what_is_only_written_as_json_is_no_json_of_ours() {
+    let app = TestApp::new().await;
+    let ada = app.customer("ada").await;
+    let patch = |media: &str| {
+        let call = app.call("PATCH", "/api/v1/users/me").bearer(&ada.access);
+        call.text(media, r#"{"name": "Ada King"}"#).send()
+    };
+    for media in [
+        "application/merge-patch+json",
+        "application/problem+json",
+        "application/vnd.api+json; charset=utf-8",
+        "application/jsonx",
+        "text/json",
+    ] {
+        patch(media).await.expect_problem(415, "UNSUPPORTED_MEDIA_TYPE");
+        register(&app, media, "{}").send().await.expect_problem(415, "UNSUPPORTED_MEDIA_TYPE");
+    }
+    for media in ["application/json", "Application/JSON;charset=utf-8", "application/json ; a=b"] {
+        patch(media).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn bodies_that_are_no_json_are_malformed_and_quickly_refused() {
     let app = TestApp::new().await;
     let deep = format!("{{\"email\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
