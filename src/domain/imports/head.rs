@@ -65,6 +65,15 @@ impl Head {
     pub fn read(beginning: &[u8], whole: bool) -> Result<Option<Self>> {
         check_encoding(beginning)?;
         let mark = if beginning.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Self::after(mark, beginning, whole).map_err(|error| match ends_in_cr(&beginning[mark..]) {
+            true => {
+                unreadable("line_ends", "must end its lines with LF or CRLF, not with CR alone")
+            }
+            false => error,
+        })
+    }
+
+    fn after(mark: usize, beginning: &[u8], whole: bool) -> Result<Option<Self>> {
         let start = Place { offset: mark as u64, line: 1 };
         let mut records = Records::from(start, MAX_HEAD.min(MAX_RECORD));
         records.feed(&beginning[mark..]);
@@ -81,6 +90,14 @@ impl Head {
         };
         Ok(Some(Self { columns, rows: records.place() }))
     }
+}
+
+/// Whether lines end as on old Macs. Asked only of what cannot be read: to all readers of CSV the
+/// whole file is one line then, and any fault that they find in it leads astray.
+fn ends_in_cr(text: &[u8]) -> bool {
+    let text = text[..text.len().min(MAX_HEAD)].trim_ascii_start();
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.strip_suffix(b"\r").unwrap_or(line).contains(&b'\r')
 }
 
 fn check_encoding(beginning: &[u8]) -> Result<()> {
@@ -139,6 +156,8 @@ mod tests {
         assert_eq!((head.columns[0], head.columns[7]), (Column::Stock, Column::Sku));
         assert_eq!(head.rows.line, 2);
         assert_eq!(read(PLAIN).unwrap().unwrap().columns.len(), 7);
+        let stray = PLAIN.replace(',', "\r,") + "\r\r\n";
+        assert_eq!(read(stray).unwrap().unwrap().columns.len(), 7, "white space as any other");
         assert_eq!(Head::read(&PLAIN.as_bytes()[..20], false).unwrap(), None);
     }
 
@@ -149,7 +168,10 @@ mod tests {
         let marked = [b"\xff\xfe".as_slice(), &utf16].concat();
         let long = "x".repeat(MAX_HEAD + 1);
         let blank = "\n".repeat(MAX_HEAD + 1);
-        let cases: [(&[u8], &str); 12] = [
+        let mac = format!("{PLAIN}\rKN-1,Knife,,home,1,EUR,5\r");
+        let many = mac.repeat(MAX_HEAD / mac.len() + 1);
+        let quoted = format!("\r{PLAIN},\"attributes\"\rKN-1,Knife,\n");
+        let cases: [(&[u8], &str); 16] = [
             (b"", "empty"),
             (b"\r\n\r\n", "empty"),
             (b"sku,name\n", "missing_column"),
@@ -162,6 +184,10 @@ mod tests {
             (b"\"sku,name\n", "header"),
             (long.as_bytes(), "header"),
             (blank.as_bytes(), "header"),
+            (mac.as_bytes(), "line_ends"),
+            (many.as_bytes(), "line_ends"),
+            (quoted.as_bytes(), "line_ends"),
+            (b"sku,colour\r\nKN-1,a\rb", "unknown_column"),
         ];
         for (text, code) in cases {
             assert_eq!(read(text), Err(code.to_owned()), "{:?}", String::from_utf8_lossy(text));

@@ -59,6 +59,7 @@ async fn what_is_no_file_of_products_is_refused_at_once() {
         (b"sku,name\n".to_vec(), "missing_column"),
         (HEAD.replace("price", "colour").into_bytes(), "unknown_column"),
         (format!("sku,{HEAD}").into_bytes(), "repeated_column"),
+        ([HEAD, &rows(0, 1)].concat().replace("\r\n", "\r").into_bytes(), "line_ends"),
         (utf16.clone(), "encoding"),
         ([b"\xff\xfe".as_slice(), &utf16].concat(), "encoding"),
         (vec![b'x'; 100_000], "header"),
