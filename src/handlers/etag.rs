@@ -1,5 +1,6 @@
 //! Entity tags of single resources: the row's version, strong, with a suffix per content coding
-//! that is ignored on input. A product's tag also tells its stock, which writers do not compare.
+//! that decides nothing on input. A product's tag also tells its stock, which writers do not
+//! compare.
 
 use axum::{
     Json,
@@ -12,6 +13,7 @@ use serde::Serialize;
 use super::cached;
 use crate::{
     error::{Code, Error},
+    middleware::negotiation,
     shared::cache::Rendered,
 };
 const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
@@ -71,22 +73,41 @@ impl From<i64> for Tag {
 
 /// The conditions a request came with.
 pub struct Conditions {
-    if_match: Option<Vec<String>>,
-    if_none_match: Option<Vec<String>>,
+    if_match: Option<Vec<Given>>,
+    if_none_match: Option<Vec<Given>>,
+    /// Codings that the client takes; looked at beside `if_none_match` only.
+    accepted: Vec<&'static str>,
+}
+
+/// A tag as the client has it, without quotes.
+struct Given {
+    opaque: String,
+    /// That of the coding, or nothing.
+    suffix: &'static str,
+}
+
+impl Given {
+    fn is(&self, tag: &str) -> bool {
+        self.opaque == tag || self.opaque == "*"
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Conditions {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self {
-            if_match: tags(&parts.headers, &header::IF_MATCH, false),
-            if_none_match: tags(&parts.headers, &header::IF_NONE_MATCH, true),
-        })
+        Ok(Self::of(&parts.headers))
     }
 }
 
 impl Conditions {
+    fn of(headers: &HeaderMap) -> Self {
+        let if_none_match = tags(headers, &header::IF_NONE_MATCH, true);
+        let accepted = if_none_match.as_ref().map(|_| negotiation::accepted_codings(headers));
+        let accepted = accepted.unwrap_or_default();
+        Self { if_match: tags(headers, &header::IF_MATCH, false), if_none_match, accepted }
+    }
+
     /// The versions of which the resource must have one; `None` when any will do.
     pub fn versions(&self) -> Option<Vec<i64>> {
         self.versions_like(Tag::Version(0))
@@ -108,21 +129,34 @@ impl Conditions {
     /// Tags of another make than `like` match nothing.
     fn versions_like(&self, like: Tag) -> Option<Vec<i64>> {
         let tags = self.if_match.as_ref()?;
-        if tags.iter().any(|tag| tag == "*") {
+        if tags.iter().any(|tag| tag.opaque == "*") {
             return None;
         }
-        let ours = tags.iter().filter_map(|tag| Tag::parse(tag)).filter(|tag| tag.is_like(like));
+        let ours = tags.iter().filter_map(|tag| Tag::parse(&tag.opaque));
+        let ours = ours.filter(|tag| tag.is_like(like));
         Some(ours.map(Tag::version).collect())
     }
 
     /// The same for the answer to a write: it is never 304.
     pub fn for_write(self) -> Self {
-        Self { if_none_match: None, if_match: None }
+        Self { if_none_match: None, if_match: None, accepted: Vec::new() }
     }
 
     /// Whether the client has what carries this tag.
     pub fn knows(&self, tag: &str) -> bool {
-        self.if_none_match.iter().flatten().any(|known| known == tag || known == "*")
+        self.known_as(tag).is_some()
+    }
+
+    /// The suffix of the client's first copy of what carries this tag: by the whole tag the client
+    /// finds the copy again (RFC 9111, 4.3.4). A copy in a coding that it does not take now is named
+    /// as if it had none.
+    fn known_as(&self, tag: &str) -> Option<&'static str> {
+        let all = self.if_none_match.iter().flatten();
+        let mut same = all.filter(|given| given.is(tag)).peekable();
+        same.peek()?;
+        let takes = |coding: &str| self.accepted.contains(&coding);
+        let usable = same.find(|given| given.suffix.strip_prefix('-').is_none_or(takes));
+        Some(usable.map_or("", |given| given.suffix))
     }
 
     /// The resource with its tag; 304 when the client has it already, 412 when it has another
@@ -141,11 +175,11 @@ impl Conditions {
         if self.if_match.is_some() && !self.insists_on(tag) {
             return Error::of(Code::PreconditionFailed).into_response();
         }
-        let mut response = match self.knows(tag) {
-            true => StatusCode::NOT_MODIFIED.into_response(),
-            false => body(),
+        let (mut response, suffix) = match self.known_as(tag) {
+            Some(suffix) => (not_modified(), suffix),
+            None => (body(), ""),
         };
-        if let Ok(tag) = HeaderValue::from_str(&["\"", tag, "\""].concat()) {
+        if let Ok(tag) = HeaderValue::from_str(&["\"", tag, suffix, "\""].concat()) {
             response.headers_mut().insert(header::ETAG, tag);
         }
         response
@@ -158,18 +192,22 @@ impl Conditions {
     }
 }
 
-/// The opaque parts, without quotes and coding. Weak tags count only where a weak comparison
-/// is asked for (RFC 9110, 13.1.1 and 13.1.2).
-fn tags(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Option<Vec<String>> {
+/// Compression sees no body here, and would not say what it says of the one that is spared.
+fn not_modified() -> Response {
+    (StatusCode::NOT_MODIFIED, [(header::VARY, "accept-encoding")]).into_response()
+}
+
+/// Weak tags count only where a weak comparison is asked for (RFC 9110, 13.1.1 and 13.1.2).
+fn tags(headers: &HeaderMap, name: &HeaderName, weak: bool) -> Option<Vec<Given>> {
     let mut values = headers.get_all(name).iter().peekable();
     values.peek()?;
     let elements = values.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
-    Some(elements.filter_map(|element| opaque(element.trim(), weak)).collect())
+    Some(elements.filter_map(|element| given(element.trim(), weak)).collect())
 }
 
-fn opaque(element: &str, weak: bool) -> Option<String> {
+fn given(element: &str, weak: bool) -> Option<Given> {
     if element == "*" {
-        return Some("*".to_owned());
+        return Some(Given { opaque: "*".to_owned(), suffix: "" });
     }
     let strong = match element.strip_prefix("W/") {
         Some(rest) if weak => rest,
@@ -177,18 +215,22 @@ fn opaque(element: &str, weak: bool) -> Option<String> {
         None => element,
     };
     let tag = strong.strip_prefix('"')?.strip_suffix('"')?;
-    let tag = CODINGS.iter().find_map(|coding| tag.strip_suffix(coding)).unwrap_or(tag);
-    Some(tag.to_owned())
+    let coded = |suffix: &'static str| Some((tag.strip_suffix(suffix)?, suffix));
+    let (opaque, suffix) = CODINGS.into_iter().find_map(coded).unwrap_or((tag, ""));
+    Some(Given { opaque: opaque.to_owned(), suffix })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn conditions<const N: usize>(headers: [(HeaderName, &str); N]) -> Conditions {
+        let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));
+        Conditions::of(&HeaderMap::from_iter(headers))
+    }
+
     fn versions(value: &str) -> Option<Vec<i64>> {
-        let headers = HeaderMap::from_iter([(header::IF_MATCH, value.parse().unwrap())]);
-        let if_match = tags(&headers, &header::IF_MATCH, false);
-        Conditions { if_match, if_none_match: None }.versions()
+        conditions([(header::IF_MATCH, value)]).versions()
     }
 
     #[test]
@@ -200,18 +242,36 @@ mod tests {
 
     #[test]
     fn a_writer_compares_the_version_and_a_reader_the_stock_too() {
-        let headers = |name, value: &str| HeaderMap::from_iter([(name, value.parse().unwrap())]);
-        let writer = headers(header::IF_MATCH, "\"7.3-br\", \"8.1\", \"9\", \"07.1\"");
-        let reader = headers(header::IF_NONE_MATCH, "W/\"7.3-gzip\"");
-        let conditions = Conditions {
-            if_match: tags(&writer, &header::IF_MATCH, false),
-            if_none_match: tags(&reader, &header::IF_NONE_MATCH, true),
-        };
+        let conditions = conditions([
+            (header::IF_MATCH, "\"7.3-br\", \"8.1\", \"9\", \"07.1\""),
+            (header::IF_NONE_MATCH, "W/\"7.3-gzip\""),
+        ]);
         assert_eq!(conditions.stocked_versions(), Some(vec![7, 8]));
         assert_eq!(conditions.versions(), Some(vec![9]));
         assert!(conditions.knows("7.3") && !conditions.knows("7.4"));
-        let none = Conditions { if_match: None, if_none_match: None };
-        assert!(none.required_stocked_versions().is_err());
+        assert!(conditions.for_write().required_stocked_versions().is_err());
+    }
+
+    #[test]
+    fn a_copy_is_known_by_the_first_tag_whose_coding_the_client_takes() {
+        let known_as = |tags, accepted| {
+            let names = [header::IF_NONE_MATCH, header::ACCEPT_ENCODING];
+            let [tags, accepted] = [(names[0].clone(), tags), (names[1].clone(), accepted)];
+            conditions([tags, accepted]).known_as("7")
+        };
+        for (tags, accepted, suffix) in [
+            ("\"7-gzip\"", "gzip", Some("-gzip")),
+            ("W/\"7-br\"", "*", Some("-br")),
+            ("\"7\", \"7-gzip\"", "gzip", Some("")),
+            ("\"6\", \"7-br\", \"7-gzip\"", "br;q=0, gzip", Some("-gzip")),
+            ("\"7-zstd\"", "gzip", Some("")),
+            ("\"7-gzip\"", "", Some("")),
+            ("*", "gzip", Some("")),
+            ("\"8-gzip\"", "gzip", None),
+            ("\"7-deflate\"", "deflate", None),
+        ] {
+            assert_eq!(known_as(tags, accepted), suffix, "{tags} of who takes {accepted:?}");
+        }
     }
 
     #[test]

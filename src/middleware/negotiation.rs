@@ -99,15 +99,30 @@ fn accepts(headers: &HeaderMap, media: &[&str]) -> bool {
 
 /// Plain text will do for everybody who does not exclude it (RFC 9110, 12.5.3).
 fn accepts_some_coding(headers: &HeaderMap) -> bool {
+    let named = named_codings(headers);
+    weight(&named, "identity").is_none_or(|weight| weight > 0.0)
+        || CODINGS.iter().any(|coding| is_accepted(&named, coding))
+}
+
+/// Those of ours that the client asks for, by name or by `*`.
+pub fn accepted_codings(headers: &HeaderMap) -> Vec<&'static str> {
+    let named = named_codings(headers);
+    CODINGS.into_iter().filter(|coding| is_accepted(&named, coding)).collect()
+}
+
+fn is_accepted(named: &[(String, f32)], coding: &str) -> bool {
+    weight(named, coding).is_some_and(|weight| weight > 0.0)
+}
+
+fn weight(named: &[(String, f32)], coding: &str) -> Option<f32> {
+    let of = |name: &str| named.iter().find(|(found, _)| found == name).map(|found| found.1);
+    of(coding).or_else(|| of("*"))
+}
+
+fn named_codings(headers: &HeaderMap) -> Vec<(String, f32)> {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter();
     let values = values.filter_map(|value| value.to_str().ok());
-    let codings: Vec<_> = values.flat_map(|value| value.split(',')).map(parse_range).collect();
-    let weight =
-        |name: &str| codings.iter().find(|(coding, _)| coding == name).map(|found| found.1);
-    let others = weight("*");
-    let accepted = |name: &str| weight(name).or(others).is_some_and(|weight| weight > 0.0);
-    weight("identity").or(others).is_none_or(|weight| weight > 0.0)
-        || CODINGS.iter().any(|name| accepted(name))
+    values.flat_map(|value| value.split(',')).map(parse_range).collect()
 }
 
 fn parse_range(range: &str) -> (String, f32) {

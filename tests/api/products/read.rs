@@ -1,7 +1,7 @@
 //! Anybody reads a product, and asks whether the copy still holds.
 
 use super::{get, start};
-use crate::support::products::{draft, path};
+use crate::support::products::{draft, path, with};
 
 #[tokio::test]
 async fn everybody_gets_the_same_and_may_keep_it_while_it_holds() {
@@ -41,6 +41,29 @@ async fn a_copy_that_still_holds_is_304_and_any_change_ends_that() {
     assert_eq!(ask("\"1.2\"").await.expect(200).header("etag"), "\"2.2\"");
     let stale = app.get(&path(&product)).header("if-match", "\"1.2\"").send().await;
     stale.expect_problem(412, "PRECONDITION_FAILED");
+}
+
+/// RFC 9110, 15.4.5: the tag and `Vary` of a 304 are those of the answer which it spares.
+#[tokio::test]
+async fn a_304_names_the_coding_of_the_copy_that_still_holds() {
+    let (app, staff) = start().await;
+    let long = with(draft("KN-1"), serde_json::json!({"description": "sharp ".repeat(300)}));
+    let product = app.product(&staff, &long).await;
+    let ask = |coding: &str| app.get(&path(&product)).header("accept-encoding", coding);
+    for coding in ["gzip", "br", "zstd", "identity"] {
+        let whole = ask(coding).send().await.expect(200);
+        let tag = whole.header("etag");
+        assert_eq!(tag.contains(coding), coding != "identity", "{tag}");
+        assert_eq!(whole.header("vary"), "accept-encoding");
+        for tags in [tag.to_owned(), format!("\"9.9-gzip\", W/{tag}, *")] {
+            let same = ask(coding).header("if-none-match", tags).send().await.expect(304);
+            for name in ["etag", "vary", "cache-control"] {
+                assert_eq!(same.header(name), whole.header(name), "{name} of {coding}");
+            }
+        }
+    }
+    let other = ask("gzip").header("if-none-match", "\"1.1-br\"").send().await.expect(304);
+    assert_eq!(other.header("etag"), "\"1.1\"", "not a coding that is not taken");
 }
 
 #[tokio::test]
