@@ -42,12 +42,27 @@ fn check(request: &Request) -> Result<(), Error> {
     if headers.len() > MAX_FIELDS || bytes > MAX_BYTES {
         return Err(Error::of(Code::HeadersTooLarge));
     }
+    if !has_plain_framing(headers) {
+        let detail = "the only transfer coding is chunked, named once";
+        return Err(Error::new(Code::MalformedRequest, detail));
+    }
     // Tests that call the router by itself send none.
     let served = request.extensions().get::<super::client::Peer>().is_some();
     if served && !names_one_host(request.version(), headers) {
         return Err(Error::new(Code::MalformedRequest, "the request must have one valid Host"));
     }
     Ok(())
+}
+
+/// RFC 9112, 6.1: hyper looks at the last coding alone, and would give a body that it has not
+/// decoded for one that is plain. It has refused all whose last coding is another.
+fn has_plain_framing(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    }
 }
 
 /// RFC 9112, 3.2: otherwise nobody knows which site is meant.

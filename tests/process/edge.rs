@@ -238,3 +238,39 @@ async fn half_a_head_does_not_hold_the_shutdown() {
     assert!(instance.exit().await.success());
     kept("the end with half a head open", began.elapsed(), Duration::from_millis(1000));
 }
+
+/// RFC 9112, 6.1.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_in_any_coding_but_chunked_is_refused_and_the_connection_ends() {
+    let database = Database::create().await;
+    let instance = Instance::ready(&impatient(&database)).await;
+    let body = r#"{"email":"nobody@example.com","password":"nobody knows this"}"#;
+    let chunk = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let ask = async |codings: &[&str]| {
+        let codings = codings.iter().map(|coding| format!("Transfer-Encoding: {coding}\r\n"));
+        let head =
+            "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+        let request = [head, &codings.collect::<String>(), "\r\n", &chunk].concat();
+        let began = Instant::now();
+        let mut stream = raw::connect(&instance.api).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        until_closed(&mut stream, began).await.0
+    };
+    for codings in [
+        &["gzip, chunked"][..],
+        &["identity, chunked"],
+        &["chunked, chunked"],
+        &["gzip,chunked"],
+        &["gzip", "chunked"],
+        &["chunked", "chunked"],
+    ] {
+        let answer = ask(codings).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{codings:?}: {answer}");
+        assert!(answer.contains("MALFORMED_REQUEST"), "{codings:?}: {answer}");
+        assert!(answer.contains("connection: close"), "{codings:?}: {answer}");
+    }
+    for codings in [["chunked"], [" Chunked "]] {
+        let answer = ask(&codings).await;
+        assert!(answer.contains("INVALID_CREDENTIALS"), "{codings:?}: {answer}");
+    }
+}
