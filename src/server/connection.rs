@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, pin::Pin, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use http::{HeaderValue, Method, Request, Version, header};
+use http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -69,6 +69,9 @@ pub async fn serve(
             let (closes, is_head) = (closes(&request), request.method() == Method::HEAD);
             let request = prepare(request, peer, timers.body_grace);
             let mut response = router.oneshot(request).await?;
+            if never_has_content(response.status()) {
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+            }
             if closes || draining.is_cancelled() {
                 close_after(&mut response);
             }
@@ -145,6 +148,12 @@ fn closes(request: &Request<Incoming>) -> bool {
     request.headers().contains_key(header::TRANSFER_ENCODING)
         || request.method() == Method::CONNECT
         || !names_one_host(request.version(), request.headers())
+}
+
+/// axum measures every body, after all layers. Of an answer that never has one, the length would be
+/// taken for that of another: of what a 304 spares (RFC 9110, 8.6).
+fn never_has_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// HTTP/2 has GOAWAY instead, which hyper sends when the connection is shut down.

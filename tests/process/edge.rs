@@ -274,3 +274,28 @@ async fn a_body_in_any_coding_but_chunked_is_refused_and_the_connection_ends() {
         assert!(answer.contains("INVALID_CREDENTIALS"), "{codings:?}: {answer}");
     }
 }
+
+/// RFC 9110, 8.6: it would be taken for that of the content which is spared.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_has_content_tells_no_length() {
+    let database = Database::create().await;
+    let instance = Instance::ready(&impatient(&database)).await;
+    let lines = async |method: &str, fields: &str| {
+        let mut stream = raw::connect(&instance.api).await;
+        let path = "/docs/swagger-ui-5.35.0.css";
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let answer = raw::exchange(&mut stream, head.as_bytes()).await.to_ascii_lowercase();
+        let head = answer.split("\r\n\r\n").next().unwrap().to_owned();
+        head.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let length = |lines: &[String]| {
+        lines.iter().find_map(|line| line.strip_prefix("content-length: ").map(str::to_owned))
+    };
+    let whole = lines("HEAD", "").await;
+    assert!(length(&whole).is_some_and(|length| length.len() > 3), "{whole:?}");
+    for method in ["HEAD", "GET"] {
+        let same = lines(method, "If-None-Match: *\r\n").await;
+        assert_eq!(same[0], "http/1.1 304 not modified");
+        assert_eq!(length(&same), None, "{method}");
+    }
+}
