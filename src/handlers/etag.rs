@@ -1,6 +1,6 @@
 //! Entity tags of single resources: the row's version, strong, with a suffix per content coding
 //! that decides nothing on input. A product's tag also tells its stock, which writers do not
-//! compare.
+//! compare. What has no version has a digest for it.
 
 use axum::{
     Json,
@@ -14,8 +14,10 @@ use super::cached;
 use crate::{
     error::{Code, Error},
     middleware::negotiation,
-    shared::cache::Rendered,
+    shared::{cache::Rendered, crypto},
 };
+/// Bytes of a digest that a tag tells.
+const DIGEST: usize = 16;
 const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
 
 /// What a tag is made of.
@@ -171,6 +173,14 @@ impl Conditions {
         self.respond_with(&rendered.label, || cached::json(rendered))
     }
 
+    /// The same of what has no version: its tag is a digest of what it tells. None can be taken for
+    /// a coded one: 22 characters of base64url for 16 bytes end in `A`, `Q`, `g` or `w`.
+    pub fn respond_digested(&self, resource: &impl Serialize) -> Result<Response, Error> {
+        let body = serde_json::to_vec(resource).map_err(Error::internal)?;
+        let label = crypto::to_base64url(&crypto::sha256(&body)[..DIGEST]);
+        Ok(self.respond_rendered(&Rendered { label, body: body.into() }))
+    }
+
     fn respond_with(&self, tag: &str, body: impl FnOnce() -> Response) -> Response {
         if self.if_match.is_some() && !self.insists_on(tag) {
             return Error::of(Code::PreconditionFailed).into_response();
@@ -185,10 +195,14 @@ impl Conditions {
         response
     }
 
-    /// Whether the version of this tag is one of those that are required.
+    /// Whether the version of this tag, or a tag without one, is among those that are required.
     fn insists_on(&self, tag: &str) -> bool {
-        let Some(tag) = Tag::parse(tag) else { return false };
-        self.versions_like(tag).is_none_or(|versions| versions.contains(&tag.version()))
+        match Tag::parse(tag) {
+            Some(tag) => {
+                self.versions_like(tag).is_none_or(|versions| versions.contains(&tag.version()))
+            }
+            None => self.if_match.iter().flatten().any(|given| given.is(tag)),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::{
+    etag::Conditions,
     extract::{From, Path, Staff},
     idempotency::{self, REPLAYED},
     query::Query,
@@ -262,14 +263,16 @@ fn accepted(import: imports::Import, replayed: bool) -> Response {
 ///
 /// Finished imports are kept for a configured time.
 #[utoipa::path(get, path = "/api/v1/imports/{id}", tag = "products", operation_id = "get_import",
-    params(("id" = ImportId, Path, description = "The import's id")),
+    params(("id" = ImportId, Path, description = "The import's id"),
+        ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, description = "The import", body = Import)))]
 pub async fn get(
     State(services): State<Services>,
     Staff(_actor): Staff,
     Path(id): Path<ImportId>,
-) -> Result<Json<Import>> {
-    Ok(Json(services.imports.get(id).await?.into()))
+    conditions: Conditions,
+) -> Result<Response> {
+    conditions.respond_digested(&Import::from(services.imports.get(id).await?))
 }
 
 /// Cancels an import.

@@ -1,7 +1,6 @@
 //! Background work, for those who look after it.
 
 use axum::{
-    Json,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -11,6 +10,7 @@ use utoipa::IntoParams;
 use validator::Validate;
 
 use super::{
+    etag::Conditions,
     extract::{Admin, From, Path, Staff, Target},
     idempotency::{self, NoBody, Once},
     page::{List, Scope},
@@ -84,14 +84,16 @@ pub async fn list(
 ///
 /// The timeline tells when it was enqueued, started and ended, and every failure between.
 #[utoipa::path(get, path = "/api/v1/admin/jobs/{id}", tag = "background work",
-    operation_id = "get_job", params(("id" = JobId, Path, description = "The job's id")),
+    operation_id = "get_job", params(("id" = JobId, Path, description = "The job's id"),
+        ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, description = "The job", body = JobDetailBody)))]
 pub async fn get(
     State(services): State<Services>,
     Staff(_actor): Staff,
     Path(id): Path<JobId>,
-) -> Result<Json<JobDetailBody>> {
-    Ok(Json(services.jobs.get(id).await?.into()))
+    conditions: Conditions,
+) -> Result<Response> {
+    conditions.respond_digested(&JobDetailBody::from(services.jobs.get(id).await?))
 }
 
 /// Makes a dead or waiting job due now.

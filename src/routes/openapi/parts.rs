@@ -119,7 +119,12 @@ const REQUEST_ID: &str = "0193f0a2-6f3a-7c51-9d0e-2b7a4c5d6e7f";
 const HEADERS: [(&str, &str, &str); 13] = [
     ("Cache-Control", "How long the answer may be kept.", "public, max-age=60"),
     ("Clear-Site-Data", "Makes a browser forget what it has kept.", "\"cache\", \"storage\""),
-    ("ETag", "The version, with a suffix for a content coding; for `If-Match`.", "\"7\""),
+    (
+        "ETag",
+        "The version, or a digest of what has none, with a suffix for a content coding; for \
+         `If-Match`.",
+        "\"7\"",
+    ),
     ("Link", "The next page (RFC 8288); absent on the last.", "</path?cursor=abc>; rel=\"next\""),
     ("Location", "Where the new resource is.", "/api/v1/users/me"),
     (

@@ -27,6 +27,35 @@ async fn a_job_shows_its_progress_result_and_timeline() {
 }
 
 #[tokio::test]
+async fn whoever_watches_a_job_or_an_import_is_told_of_changes_only() {
+    let app = TestApp::new().await;
+    let (staff, root) = (app.staff("staff").await, app.admin("root").await);
+    let import = app.queued_import(&staff).await;
+    for path in [
+        format!("/api/v1/admin/jobs/{}", app.waiting_job().await),
+        format!("/api/v1/imports/{import}"),
+    ] {
+        let ask = |name: &str, tag: &str| app.get(&path).bearer(&staff.access).header(name, tag);
+        let first = app.get(&path).bearer(&staff.access).send().await.expect(200);
+        let tag = first.header("etag").to_owned();
+        assert_eq!((tag.len(), first.header("content-type")), (24, "application/json"), "{tag}");
+        assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+        let coded = tag.replace("\"", "") + "-gzip";
+        for known in [&tag, "*", &format!("W/\"{coded}\""), &format!("\"1\", {tag}")] {
+            let same = ask("if-none-match", known).send().await.expect(304);
+            assert!(same.body.is_empty() && same.header("etag") == tag, "{same:?}");
+        }
+        for (required, status) in [(tag.as_str(), 200), ("*", 200), ("\"1\"", 412)] {
+            ask("if-match", required).send().await.expect(status);
+        }
+        app.call("DELETE", &path).bearer(&root.access).send().await.expect(204);
+        let changed = ask("if-none-match", &tag).send().await.expect(200);
+        assert_ne!(changed.header("etag"), tag);
+        ask("if-match", &tag).send().await.expect_problem(412, "PRECONDITION_FAILED");
+    }
+}
+
+#[tokio::test]
 async fn lists_are_filtered_by_state_queue_and_kind_and_walked() {
     let app = TestApp::with(&[]).await;
     let staff = app.staff("staff").await;
