@@ -176,9 +176,20 @@ impl Conditions {
     /// The same of what has no version: its tag is a digest of what it tells. None can be taken for
     /// a coded one: 22 characters of base64url for 16 bytes end in `A`, `Q`, `g` or `w`.
     pub fn respond_digested(&self, resource: &impl Serialize) -> Result<Response, Error> {
-        let body = serde_json::to_vec(resource).map_err(Error::internal)?;
-        let label = crypto::to_base64url(&crypto::sha256(&body)[..DIGEST]);
-        Ok(self.respond_rendered(&Rendered { label, body: body.into() }))
+        Ok(self.respond_rendered(&digested(resource)?))
+    }
+
+    /// Whether a writer wants it to be what they have read. Such things move by themselves, so this
+    /// is asked before the change, not with it: the change itself knows what it is allowed from.
+    pub fn names_a_state(&self) -> bool {
+        self.if_match.is_some()
+    }
+
+    pub fn insist_digested(&self, resource: &impl Serialize) -> Result<(), Error> {
+        match self.if_match.is_none() || self.insists_on(&digested(resource)?.label) {
+            true => Ok(()),
+            false => Err(Error::of(Code::PreconditionFailed)),
+        }
     }
 
     fn respond_with(&self, tag: &str, body: impl FnOnce() -> Response) -> Response {
@@ -232,6 +243,12 @@ fn given(element: &str, weak: bool) -> Option<Given> {
     let coded = |suffix: &'static str| Some((tag.strip_suffix(suffix)?, suffix));
     let (opaque, suffix) = CODINGS.into_iter().find_map(coded).unwrap_or((tag, ""));
     Some(Given { opaque: opaque.to_owned(), suffix })
+}
+
+fn digested(resource: &impl Serialize) -> Result<Rendered, Error> {
+    let body = serde_json::to_vec(resource).map_err(Error::internal)?;
+    let label = crypto::to_base64url(&crypto::sha256(&body)[..DIGEST]);
+    Ok(Rendered { label, body: body.into() })
 }
 
 #[cfg(test)]

@@ -279,7 +279,8 @@ pub async fn get(
 ///
 /// A running one ends with the batch at hand. What it has stored stays, if its mode is `partial`.
 #[utoipa::path(delete, path = "/api/v1/imports/{id}", tag = "products",
-    operation_id = "cancel_import", params(("id" = ImportId, Path, description = "The import's id")),
+    operation_id = "cancel_import", params(("id" = ImportId, Path, description = "The import's id"),
+        ("If-Match" = Option<String>, Header)),
     responses(
         (status = 204, description = "Cancelled"),
         (status = 409, description = "`ILLEGAL_TRANSITION`: the import has ended"),
@@ -289,7 +290,11 @@ pub async fn cancel(
     Staff(actor): Staff,
     From(origin): From,
     Path(id): Path<ImportId>,
+    conditions: Conditions,
 ) -> Result<StatusCode> {
+    if conditions.names_a_state() {
+        conditions.insist_digested(&Import::from(services.imports.get(id).await?))?;
+    }
     services.imports.cancel(&actor, id, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

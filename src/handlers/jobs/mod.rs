@@ -123,7 +123,8 @@ pub async fn retry(
 ///
 /// A waiting job is dead at once; the worker of a running one is asked to stop it.
 #[utoipa::path(delete, path = "/api/v1/admin/jobs/{id}", tag = "background work",
-    operation_id = "cancel_job", params(("id" = JobId, Path, description = "The job's id")),
+    operation_id = "cancel_job", params(("id" = JobId, Path, description = "The job's id"),
+        ("If-Match" = Option<String>, Header)),
     responses(
         (status = 204, description = "Cancelled"),
         (status = 202, description = "It is running and was asked to stop"),
@@ -134,7 +135,11 @@ pub async fn cancel(
     Admin(actor): Admin,
     From(origin): From,
     Path(id): Path<JobId>,
+    conditions: Conditions,
 ) -> Result<Response> {
+    if conditions.names_a_state() {
+        conditions.insist_digested(&JobDetailBody::from(services.jobs.get(id).await?))?;
+    }
     Ok(match services.jobs.cancel(&actor, id, &origin).await? {
         Cancelled::Now => StatusCode::NO_CONTENT.into_response(),
         Cancelled::Asked => StatusCode::ACCEPTED.into_response(),

@@ -48,7 +48,9 @@ async fn whoever_watches_a_job_or_an_import_is_told_of_changes_only() {
         for (required, status) in [(tag.as_str(), 200), ("*", 200), ("\"1\"", 412)] {
             ask("if-match", required).send().await.expect(status);
         }
-        app.call("DELETE", &path).bearer(&root.access).send().await.expect(204);
+        let delete = |tag| app.call("DELETE", &path).bearer(&root.access).header("if-match", tag);
+        delete("\"1\"").send().await.expect_problem(412, "PRECONDITION_FAILED");
+        delete(&tag).send().await.expect(204);
         let changed = ask("if-none-match", &tag).send().await.expect(200);
         assert_ne!(changed.header("etag"), tag);
         ask("if-match", &tag).send().await.expect_problem(412, "PRECONDITION_FAILED");
