@@ -16,6 +16,7 @@ use crate::{
     middleware::negotiation,
     shared::{cache::Rendered, crypto},
 };
+
 /// Bytes of a digest that a tag tells.
 const DIGEST: usize = 16;
 const CODINGS: [&str; 3] = ["-gzip", "-br", "-zstd"];
@@ -179,17 +180,16 @@ impl Conditions {
         Ok(self.respond_rendered(&digested(resource)?))
     }
 
-    /// Whether a writer wants it to be what they have read. Such things move by themselves, so this
-    /// is asked before the change, not with it: the change itself knows what it is allowed from.
-    pub fn names_a_state(&self) -> bool {
-        self.if_match.is_some()
-    }
-
-    pub fn insist_digested(&self, resource: &impl Serialize) -> Result<(), Error> {
-        match self.if_match.is_none() || self.insists_on(&digested(resource)?.label) {
-            true => Ok(()),
-            false => Err(Error::of(Code::PreconditionFailed)),
+    /// A writer may want it to be what they have read. Such things move by themselves, so this is
+    /// asked before the change, not with it: the change itself knows what it is allowed from.
+    pub async fn insist_digested<T: Serialize>(
+        &self,
+        resource: impl Future<Output = Result<T, Error>>,
+    ) -> Result<(), Error> {
+        if self.if_match.is_none() || self.insists_on(&digested(&resource.await?)?.label) {
+            return Ok(());
         }
+        Err(Error::of(Code::PreconditionFailed))
     }
 
     fn respond_with(&self, tag: &str, body: impl FnOnce() -> Response) -> Response {

@@ -292,9 +292,8 @@ pub async fn cancel(
     Path(id): Path<ImportId>,
     conditions: Conditions,
 ) -> Result<StatusCode> {
-    if conditions.names_a_state() {
-        conditions.insist_digested(&Import::from(services.imports.get(id).await?))?;
-    }
+    let found = async { services.imports.get(id).await.map(Import::from) };
+    conditions.insist_digested(found).await?;
     services.imports.cancel(&actor, id, &origin).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -137,9 +137,8 @@ pub async fn cancel(
     Path(id): Path<JobId>,
     conditions: Conditions,
 ) -> Result<Response> {
-    if conditions.names_a_state() {
-        conditions.insist_digested(&JobDetailBody::from(services.jobs.get(id).await?))?;
-    }
+    let found = async { services.jobs.get(id).await.map(JobDetailBody::from) };
+    conditions.insist_digested(found).await?;
     Ok(match services.jobs.cancel(&actor, id, &origin).await? {
         Cancelled::Now => StatusCode::NO_CONTENT.into_response(),
         Cancelled::Asked => StatusCode::ACCEPTED.into_response(),
