@@ -83,14 +83,22 @@ impl Claims {
         queue: Queue,
         limit: i64,
     ) -> Result<Vec<Claimed>> {
-        let mut claimed = Vec::new();
+        let (mut claimed, mut failed) = (Vec::new(), Ok(()));
         for kind in self.kinds(queue, true) {
             let left = limit - claimed.len() as i64;
-            if left > 0 {
-                claimed.extend(self.claim_kind(worker, queue, kind, left).await?);
+            if left <= 0 {
+                break;
+            }
+            match self.claim_kind(worker, queue, kind, left).await {
+                Ok(jobs) => claimed.extend(jobs),
+                Err(error) => failed = Err(error),
             }
         }
-        Ok(claimed)
+        // What one kind gave is this worker's to do, whatever became of another.
+        match (failed, claimed.is_empty()) {
+            (Err(error), true) => Err(error),
+            _ => Ok(claimed),
+        }
     }
 
     async fn claim_kind(

@@ -217,6 +217,24 @@ async fn thousands_of_jobs_over_two_instances_run_once_each() {
 }
 
 #[tokio::test]
+async fn a_kind_that_cannot_be_claimed_keeps_no_other_of_its_queue() {
+    let app = TestApp::working(kinds::all, &[]).await;
+    app.execute(
+        "create function refuse() returns trigger language plpgsql as
+         $$ begin raise exception 'refused'; end $$",
+    )
+    .await;
+    app.execute(
+        "create trigger refuse before update on jobs for each row
+         when (new.kind = 'test_limited') execute function refuse()",
+    )
+    .await;
+    app.enqueue(&Limited {}).await;
+    let single = app.enqueue(&Single {}).await;
+    app.job_becomes(single, "succeeded").await;
+}
+
+#[tokio::test]
 async fn kinds_that_are_retired_unknown_or_unreadable_do_no_harm() {
     let app = TestApp::working(kinds::all, &[]).await;
     app.execute(
